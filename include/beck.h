@@ -1,0 +1,382 @@
+/* beck.h -- the whole public interface of beck, and its manual
+ *
+ * beck keeps Kafka's model (topics, partitions, keys, offsets) in one file that many processes of one
+ * machine produce to and consume from at the same time. There is no daemon and no second file.
+ *
+ *     #include <beck.h>
+ *     #include <stdio.h>
+ *
+ *     int main(void)
+ *     {
+ *         beck *db = NULL;
+ *         beck_topic *topic = NULL;
+ *         int rc = beck_open("orders.beck", NULL, &db);
+ *         if (rc == BECK_OK) rc = beck_topic_open(db, "orders", NULL, &topic);
+ *         if (rc == BECK_OK) {
+ *             beck_record r = {.key = "42", .key_size = 2, .value = "paid", .value_size = 4,
+ *                              .partition = BECK_ANY_PARTITION};
+ *             int64_t offset;
+ *             rc = beck_append(topic, &r, &offset);       // on stable storage when it returns
+ *         }
+ *         if (rc < 0) fprintf(stderr, "%s\n", beck_errmsg(db));
+ *         beck_close(db);
+ *         return rc < 0;
+ *     }
+ *
+ * and in another process
+ *
+ *     const char *topics[] = {"orders"};
+ *     beck_consumer_config config = {.size = sizeof config, .topics = topics, .topic_count = 1};
+ *     beck_consumer_open(db, &config, &consumer);
+ *     while ((rc = beck_poll(consumer, 1000, -1, &records, &count)) >= 0)
+ *         for (size_t i = 0; i < count; i++) use(&records[i]);
+ *
+ * What to know first
+ *  - Keep the file on a local file system: ext4, xfs, btrfs or tmpfs. Network and pass-through file
+ *    systems are refused (BECK_FILESYSTEM).
+ *  - A handle is not inherited: after fork() the child opens its own; the parent's gives BECK_FORKED.
+ *  - Write permission on the file is full trust: every writer can damage it. Opening and reading a file
+ *    from a stranger is safe.
+ *  - The library starts no threads, installs no signal handlers, prints nothing and never exits.
+ *
+ * Threads: a handle `beck` and its topics may be used by any number of threads at once. A consumer is
+ * used by one thread at a time. Any number of handles, in any processes, may have one file open.
+ *
+ * Memory: every pointer this library returns stays its own; each function says how long it lives.
+ *
+ * Sizes are bytes, times are milliseconds since 1970-01-01 UTC unless a name says otherwise. */
+#ifndef BECK_H
+#define BECK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef BECK_API
+#define BECK_API
+#endif
+
+/* ---- Version ---------------------------------------------------------------------------------------
+ * Header and library should be the same: assert(beck_version_number() == BECK_VERSION_NUMBER). */
+#define BECK_VERSION "0.1.0"
+#define BECK_VERSION_NUMBER 1000 /* major * 1000000 + minor * 1000 + patch */
+
+BECK_API const char *beck_version(void);
+BECK_API int32_t beck_version_number(void);
+
+/* ---- Status codes ----------------------------------------------------------------------------------
+ * Functions return int: 0 is success, a negative value an error, a positive one a documented outcome that
+ * is no error. Values never change. The last column is the class: what to do (beck_status_class). */
+#define BECK_STATUS_LIST(X)                                                                              \
+    X(OK, 0, "success", NONE)                                                                            \
+    X(EVENT, 1, "something happened on the consumer: see beck_event", NONE)                              \
+    X(IO, -1, "input/output error", RETRY)                                                               \
+    X(CORRUPT, -2, "the file is damaged", REPAIR)                                                        \
+    X(FULL, -3, "no space left", RETRY)                                                                  \
+    X(BUSY, -4, "another process is in the way", RETRY)                                                  \
+    X(POISONED, -5, "a sync failed: close every handle and open again", REOPEN)                          \
+    X(NOMEM, -6, "out of memory", RETRY)                                                                 \
+    X(INVALID, -7, "invalid argument", CALLER)                                                           \
+    X(NOT_FOUND, -8, "not found", CALLER)                                                                \
+    X(EXISTS, -9, "already exists", CALLER)                                                              \
+    X(TOO_LARGE, -10, "record or batch too large", CALLER)                                               \
+    X(READONLY, -11, "the handle or file is read-only", CALLER)                                          \
+    X(NOT_BECK, -12, "not a beck file", CALLER)                                                          \
+    X(NEWER, -13, "written by a newer beck", CALLER)                                                     \
+    X(FILESYSTEM, -14, "unsuitable file system", CALLER)                                                 \
+    X(FORKED, -15, "handle inherited over fork: open your own", REOPEN)                                  \
+    X(MOVED, -16, "the file was deleted or replaced", REOPEN)                                            \
+    X(PERMISSION, -17, "permission denied", CALLER)                                                      \
+    X(DELETED, -18, "the topic was deleted", CALLER)                                                     \
+    X(RANGE, -19, "offset out of range", CALLER)                                                         \
+    X(UNSUPPORTED, -20, "not supported by this build or system", CALLER)                                 \
+    X(LIMIT, -21, "a limit was reached", CALLER)                                                         \
+    X(INTERNAL, -22, "internal error: please report", REOPEN)
+
+enum beck_status {
+#define BECK_STATUS_ENUM(name, value, text, class) BECK_##name = value,
+    BECK_STATUS_LIST(BECK_STATUS_ENUM)
+#undef BECK_STATUS_ENUM
+};
+
+enum beck_status_class {
+    BECK_CLASS_NONE = 0,   /* nothing to do */
+    BECK_CLASS_RETRY = 1,  /* may succeed later, when the cause is gone */
+    BECK_CLASS_CALLER = 2, /* the call is wrong: change it */
+    BECK_CLASS_REOPEN = 3, /* close this handle and open the file again */
+    BECK_CLASS_REPAIR = 4  /* the file needs `beck check`, then a backup or `beck recover` */
+};
+
+/* The fixed text of a status; never NULL. */
+BECK_API const char *beck_status_text(int status);
+/* The name without prefix, for example "CORRUPT"; never NULL. */
+BECK_API const char *beck_status_name(int status);
+/* What to do: one of enum beck_status_class. */
+BECK_API int beck_status_class(int status);
+
+/* ---- Objects --------------------------------------------------------------------------------------- */
+typedef struct beck beck;                   /* one handle on one file */
+typedef struct beck_topic beck_topic;       /* a topic opened for appending */
+typedef struct beck_consumer beck_consumer; /* a reader with a position in every partition it reads */
+
+/* ---- Open and close --------------------------------------------------------------------------------
+ * Option structs begin with their size in bytes (sizeof); zero always means the default. A larger struct
+ * from a newer header is accepted as long as what this library does not know is zero. */
+#define BECK_OPEN_READONLY 1u  /* never write a byte; records are copied, wake-ups take up to 100 ms */
+#define BECK_OPEN_NO_CREATE 2u /* a missing file is BECK_NOT_FOUND instead of a new file */
+#define BECK_OPEN_FORCE 4u     /* accept any file system: at your own risk */
+
+typedef struct beck_options {
+    size_t size;              /* sizeof(beck_options) */
+    uint32_t flags;           /* BECK_OPEN_* */
+    uint32_t busy_timeout_ms; /* how long to wait for others opening or closing the file; 0 = 10000 */
+    uint32_t application_id;  /* stored in a new file, for file(1); 0 = none */
+    uint32_t file_mode;       /* permissions of a new file before umask; 0 = 0644 */
+} beck_options;
+
+/* Open the file at `path`, create it if it is missing; `options` may be NULL.
+ * After a crash the first handle to open the file recovers it, see beck_recovery_report.
+ * On failure *db is NULL, or a handle that serves only beck_errmsg and beck_close: always close it.
+ * Errors: NOT_FOUND, PERMISSION, NOT_BECK, NEWER, FILESYSTEM, CORRUPT, BUSY, FULL, IO, NOMEM, LIMIT. */
+BECK_API int beck_open(const char *path, const beck_options *options, beck **db);
+
+/* Close the handle and everything opened through it; NULL is allowed. No other thread may be using it.
+ * The last read-write handle of a file makes everything stable and marks the file clean. The result
+ * tells whether that worked; the handle is gone either way. */
+BECK_API int beck_close(beck *db);
+
+/* What the last failing call of this thread on this handle had to say: file, topic, offset, cause.
+ * Valid until the next call on the handle by the same thread. For a NULL db: a general text. */
+BECK_API const char *beck_errmsg(beck *db);
+
+/* Make everything written to the file so far, by anyone, stable (for `os` topics; `sync` topics are). */
+BECK_API int beck_sync(beck *db);
+
+/* What recovery found and did when this handle opened the file, one line a finding; "" when nothing was
+ * wrong. Valid until close. */
+BECK_API const char *beck_recovery_report(beck *db);
+
+/* ---- Topics ----------------------------------------------------------------------------------------
+ * A name is 1 to 249 characters of [A-Za-z0-9._-], neither "." nor "..". */
+#define BECK_TOPIC_NAME_MAX 249
+#define BECK_PARTITIONS_MAX 1024
+#define BECK_KEY_MAX 65536u      /* bytes */
+#define BECK_VALUE_MAX 10485760u /* bytes, by default; see max.message.bytes */
+#define BECK_HEADERS_MAX 1024    /* headers of a record */
+
+enum beck_sync_class {
+    BECK_SYNC_DEFAULT = 0, /* a new topic: SYNC; an append: what the topic says */
+    BECK_SYNC_SYNC = 1,    /* acknowledged = on stable storage; visible only then */
+    BECK_SYNC_OS = 2       /* acknowledged = visible to all processes; survives kill -9, not power loss */
+};
+
+typedef struct beck_topic_config {
+    size_t size;                /* sizeof(beck_topic_config) */
+    uint32_t partitions;        /* 1 to 1024; 0 = 1. Altering can only add. */
+    uint32_t sync;              /* enum beck_sync_class */
+    uint32_t max_message_bytes; /* largest batch, max.message.bytes; 0 = 10551296 (10 MiB + 64 KiB) */
+    uint32_t segment_bytes;     /* largest segment, segment.bytes; 0 = 16777216 */
+    uint32_t flush_ms;          /* flush.ms: sync an `os` topic this often while it is used; 0 = never */
+} beck_topic_config;
+
+/* Set one field of `config` by its Kafka name (max.message.bytes, segment.bytes, flush.ms, partitions, or
+ * sync = sync|os). INVALID names the known settings in `message` (`message_size` bytes; may be NULL). */
+BECK_API int beck_topic_config_set(beck_topic_config *config, const char *name, const char *value,
+                                   char *message, size_t message_size);
+
+/* Create a topic; `config` may be NULL. Stable when it returns. EXISTS, INVALID, LIMIT, FULL. */
+BECK_API int beck_topic_create(beck *db, const char *name, const beck_topic_config *config);
+/* Change the settings that are not 0 in `config`. NOT_FOUND, INVALID (fewer partitions). */
+BECK_API int beck_topic_alter(beck *db, const char *name, const beck_topic_config *config);
+/* Delete a topic and its records; the space is reused as soon as no reader is in it. NOT_FOUND. */
+BECK_API int beck_topic_delete(beck *db, const char *name);
+
+/* Open a topic for appending, creating it with `config` (may be NULL) when it is missing. The settings of
+ * an existing topic stay as they are. Topics live until beck_close and are counted: opening one twice
+ * gives the same pointer. */
+BECK_API int beck_topic_open(beck *db, const char *name, const beck_topic_config *config, beck_topic **topic);
+
+typedef struct beck_partition_info {
+    int64_t start_offset;  /* offset of the oldest record */
+    int64_t end_offset;    /* offset after the newest visible record */
+    int64_t stable_offset; /* everything below is on stable storage */
+    uint64_t bytes;        /* space taken in the file */
+    uint32_t segments;
+    uint32_t reserved;
+} beck_partition_info;
+
+typedef struct beck_topic_info {
+    const char *name;
+    uint64_t id;              /* never reused in this file */
+    beck_topic_config config; /* with defaults filled in */
+    const beck_partition_info *partitions; /* config.partitions of them */
+} beck_topic_info;
+
+/* All topics, ordered by name. *topics is valid until the next list or describe by this thread on this
+ * handle. */
+BECK_API int beck_topic_list(beck *db, const beck_topic_info **topics, size_t *count);
+/* One topic, as above. NOT_FOUND. */
+BECK_API int beck_topic_describe(beck *db, const char *name, const beck_topic_info **topic);
+
+/* ---- Records and appending -------------------------------------------------------------------------
+ * A NULL key or value pointer is null (Kafka's null, a tombstone as value); a pointer with size 0 is the
+ * empty string. They are different things and stay so. */
+#define BECK_ANY_PARTITION (-1)
+#define BECK_NO_TIMESTAMP ((int64_t)0)
+
+typedef struct beck_header {
+    const char *name; /* UTF-8, not NUL-terminated when read */
+    const void *value;
+    uint32_t name_size;
+    uint32_t value_size;
+} beck_header;
+
+typedef struct beck_record {
+    const void *key;
+    const void *value;
+    const beck_header *headers;
+    uint32_t key_size;
+    uint32_t value_size;
+    uint32_t header_count;
+    int32_t partition; /* append: which, or BECK_ANY_PARTITION; poll: where it was */
+    int64_t timestamp; /* append: BECK_NO_TIMESTAMP (0) = now */
+    int64_t offset;    /* poll only */
+    const char *topic; /* poll only */
+} beck_record;
+
+/* Append one record. Placed by record->partition; with BECK_ANY_PARTITION by murmur2 of its key as Kafka
+ * does, or, without a key, spread over the partitions. *offset (may be NULL) is its offset.
+ * Errors: TOO_LARGE, INVALID, DELETED, FULL, READONLY, IO: nothing was appended.
+ * POISONED: a sync failed and the outcome is unknown; nothing more is accepted until the file is reopened. */
+BECK_API int beck_append(beck_topic *topic, const beck_record *record, int64_t *offset);
+
+/* Append `count` records to one partition as one batch, all or nothing; *base_offset (may be NULL) is the
+ * offset of the first. The records' own `partition` is ignored. With BECK_ANY_PARTITION: records with a
+ * key are placed by it, one batch for each partition; those without a key all go to one partition; then
+ * *base_offset belongs to the first record, and a failure may leave whole batches appended. */
+BECK_API int beck_append_batch(beck_topic *topic, int32_t partition, const beck_record *records,
+                               size_t count, int64_t *base_offset);
+
+/* As above with a wait stronger than the topic's class: BECK_SYNC_SYNC on an `os` topic returns when all up
+ * to these records is stable. A weaker class than the topic's is ignored. */
+BECK_API int beck_append_sync(beck_topic *topic, int32_t partition, const beck_record *records, size_t count,
+                              uint32_t sync, int64_t *base_offset);
+
+/* The partition Kafka's default partitioner gives this key (murmur2 & 0x7fffffff, modulo partitions). */
+BECK_API int32_t beck_partition_for_key(const void *key, size_t key_size, int32_t partitions);
+
+/* ---- Consuming ------------------------------------------------------------------------------------- */
+enum beck_start {
+    BECK_START_BEGINNING = 0, /* the oldest record */
+    BECK_START_END = 1,       /* what comes after now */
+    BECK_START_OFFSET = 2,    /* start_value = the offset, in every partition read */
+    BECK_START_LAST = 3,      /* start_value = so many before the end of every partition */
+    BECK_START_TIME = 4       /* start_value = milliseconds: the first record at or after that time */
+};
+
+#define BECK_CONSUME_UNCHECKED 1u /* do not verify the records' checksums while reading */
+#define BECK_CONSUME_COPY 2u      /* records point to the consumer's own memory, never into the file */
+
+typedef struct beck_consumer_config {
+    size_t size;               /* sizeof(beck_consumer_config) */
+    const char *const *topics; /* names of existing topics */
+    size_t topic_count;
+    const int32_t *partitions; /* only these partitions of every topic; NULL = all, and those added later */
+    size_t partition_count;
+    uint32_t start; /* enum beck_start */
+    uint32_t flags; /* BECK_CONSUME_* */
+    int64_t start_value;
+} beck_consumer_config;
+
+/* Open a consumer. NOT_FOUND (a topic or partition that does not exist), INVALID, RANGE. */
+BECK_API int beck_consumer_open(beck *db, const beck_consumer_config *config, beck_consumer **consumer);
+/* Close it; NULL is allowed. Records of the last poll become invalid. */
+BECK_API void beck_consumer_close(beck_consumer *consumer);
+
+/* Get up to `max_records` records that follow what this consumer has seen, waiting up to `timeout_ms` (0 =
+ * do not wait, -1 = for ever) for the first. They come from one partition, in order, one segment at most.
+ * *records, and everything they point to, is valid until the next call on this consumer. *count may be 0
+ * before the time is over when a signal handler ran: poll again. count 0 with timeout 0 means that
+ * everything visible has been read.
+ * BECK_EVENT: *count is 0 and beck_event has something to tell; polling again goes on behind it.
+ * DELETED: a topic is gone. */
+BECK_API int beck_poll(beck_consumer *consumer, size_t max_records, int32_t timeout_ms,
+                       const beck_record **records, size_t *count);
+
+enum beck_event_type {
+    BECK_EVENT_NONE = 0,
+    BECK_EVENT_GAP = 1 /* records [from, to) of topic:partition are not coming, for the reason in cause */
+};
+
+enum beck_gap_cause {
+    BECK_GAP_NONE = 0,
+    BECK_GAP_CORRUPT = 1, /* their bytes are damaged */
+    BECK_GAP_DELETED = 2, /* retention or deletion took them before they were read */
+    BECK_GAP_LOST = 3     /* recovery after a power loss cut them off */
+};
+
+typedef struct beck_event_info {
+    int32_t type;  /* enum beck_event_type */
+    int32_t cause; /* enum beck_gap_cause */
+    const char *topic;
+    int32_t partition;
+    int32_t reserved;
+    int64_t from;
+    int64_t to;
+} beck_event_info;
+
+/* The event that made beck_poll return BECK_EVENT. Valid until the next poll. */
+BECK_API int beck_event(beck_consumer *consumer, beck_event_info *event);
+
+/* Move to `offset` in one partition: the next record read there is the first at or after it. RANGE when it
+ * lies above the end. */
+BECK_API int beck_seek(beck_consumer *consumer, const char *topic, int32_t partition, int64_t offset);
+/* The offset of the next record this consumer will read there. NOT_FOUND. */
+BECK_API int beck_position(beck_consumer *consumer, const char *topic, int32_t partition, int64_t *offset);
+
+/* ---- Looking at the file --------------------------------------------------------------------------- */
+typedef struct beck_stat_info {
+    uint64_t file_bytes;    /* size of the file */
+    uint64_t used_bytes;    /* taken by segments, catalog and coordination */
+    uint64_t free_bytes;    /* inside the file, ready for reuse */
+    uint64_t retired_bytes; /* deleted, waiting for readers to leave */
+    uint64_t catalog_bytes; /* of used_bytes */
+    uint64_t catalog_sequence; /* entries ever written to the catalog */
+    uint32_t topics;
+    uint32_t partitions;
+    uint32_t segments;
+    uint32_t handles; /* read-write handles that have the file open now */
+    uint32_t clean;   /* 1 = the file is marked clean */
+    uint32_t poisoned;
+    uint8_t uuid[16];
+    uint32_t format_version;
+    uint32_t application_id;
+} beck_stat_info;
+
+BECK_API int beck_stat(beck *db, beck_stat_info *info);
+
+typedef struct beck_check_summary {
+    uint64_t records;
+    uint64_t batches;
+    uint64_t segments;
+    uint64_t bytes;    /* of batches verified */
+    uint64_t findings; /* problems reported */
+} beck_check_summary;
+
+/* Called for each problem with a line that says where and what; non-zero stops the check. */
+typedef int (*beck_check_callback)(void *context, const char *finding);
+/* Called now and then with bytes done and in all; may be NULL. */
+typedef void (*beck_progress_callback)(void *context, uint64_t done, uint64_t total);
+
+/* Verify every checksum, chain, offset and extent of the file; nothing is changed. Returns CORRUPT when
+ * there were findings. `summary` may be NULL. */
+BECK_API int beck_check(beck *db, beck_check_callback finding, beck_progress_callback progress,
+                        void *context, beck_check_summary *summary);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
