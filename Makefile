@@ -1,0 +1,191 @@
+# beck -- `make` builds, `make check` tests, `make help` tells the rest
+#
+# The release (build/) is compiled from the amalgamation; tests use a development build of the
+# separate files, one folder for each compiler and sanitizer: make unit CC=clang SAN=thread
+# One test with few modules: make unit TESTS=log_test MODULES="base err bytes os_linux log"
+
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
+ifeq ($(origin CC),default)
+CC := $(if $(shell command -v gcc),gcc,cc)
+endif
+BUILD ?= build
+SAN ?=
+TINY ?=
+T ?=
+TESTS ?=
+ROUNDS ?= 3
+WERROR ?= -Werror
+Q := $(if $(V),,@)
+say = $(if $(V),@:,@printf '  %-5s %s\n')
+comma := ,
+
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
+BASE := -std=c11 -D_GNU_SOURCE -g -pthread $(WARN) -MMD -MP $(CFLAGS)
+RELEASE := $(BASE) -O2 -fPIC
+DEV := $(BASE) $(WERROR) -Og -DBECK_DEBUG $(if $(TINY),-DBECK_TINY)
+ifneq ($(SAN),)
+DEV += -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
+endif
+FLAVOUR := $(or $(subst $(comma),+,$(SAN)),plain)$(if $(TINY),-tiny)
+OUT := $(BUILD)/$(notdir $(firstword $(CC)))-$(FLAVOUR)
+
+MODULES ?= $(shell sed -n 's/^[0-9][0-9]* *\([a-z0-9_]*\) .*/\1/p' src/LAYERS)
+DEV_OBJECTS := $(patsubst src/%.c,$(OUT)/%.o,$(wildcard $(MODULES:%=src/%.c)))
+SHELL_OBJECTS := $(patsubst shell/%.c,$(BUILD)/shell/%.o,$(wildcard shell/*.c))
+BENCH_OBJECTS := $(patsubst bench/%.c,$(BUILD)/bench/%.o,$(wildcard bench/*.c))
+EXAMPLES := $(patsubst %.c,$(BUILD)/%,$(wildcard example/*.c))
+
+# A C test is test/*_test.c (may look inside) or test/api_*.c (sees beck.h only); the other C files
+# of test/ are helpers that all of them can call. The environment tells scripts where things are.
+TEST_SOURCES := $(sort $(wildcard test/*_test.c test/api_*.c))
+HELPER_SOURCES := $(filter-out $(TEST_SOURCES),$(wildcard test/*.c))
+TEST_HELPERS := $(patsubst test/%.c,$(OUT)/test/%.o,$(HELPER_SOURCES))
+UNITS := $(patsubst test/%.c,$(OUT)/test/%,$(TEST_SOURCES))
+SCRIPTS := $(sort $(wildcard test/shell/*.sh $(foreach k,test kill,test/*_$k.py test/*_$k.sh)))
+LINTS := $(addprefix tool/check-,layers style invariants format)
+MODELS := $(wildcard doc/models/run)
+pick = $(if $(TESTS),$(foreach t,$(1),$(if $(filter $(TESTS),$(basename $(notdir $t))),$t)),$(1))
+RUN := BUILD=$(abspath $(BUILD)) SAN=$(SAN) CK_RUN_CASE=$(T) ROUNDS=$(ROUNDS) test/run
+
+.PHONY: all dev strict unit scripts check check-all lint format models demo bench clean help
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(BUILD)/libbeck.a $(BUILD)/libbeck.so $(BUILD)/beck ## library and shell, into build/
+
+# ---- Release: one translation unit ---------------------------------------------------------------
+
+$(BUILD)/beck.c: tool/amalgamate src/LAYERS $(wildcard src/*.[ch]) | $(BUILD)/
+	$(call say) AMALG $@
+	$(Q)tool/amalgamate src > $@
+
+$(BUILD)/beck.h: include/beck.h | $(BUILD)/
+	$(Q)cp $< $@
+
+$(BUILD)/beck.o: $(BUILD)/beck.c $(BUILD)/beck.h
+	$(call say) CC $@
+	$(Q)$(CC) $(RELEASE) -c -o $@ $<
+
+$(BUILD)/libbeck.a: $(BUILD)/beck.o
+	$(Q)rm -f $@
+	$(Q)ar rcs $@ $<
+
+$(BUILD)/libbeck.so.0: $(BUILD)/beck.o src/beck.map
+	$(call say) LINK $@
+	$(Q)$(CC) -shared -pthread -Wl,-soname,libbeck.so.0,--version-script=src/beck.map,--no-undefined \
+	    $(LDFLAGS) -o $@ $<
+
+$(BUILD)/libbeck.so: $(BUILD)/libbeck.so.0
+	$(Q)ln -sf libbeck.so.0 $@
+
+$(BUILD)/shell/%.o: shell/%.c $(BUILD)/beck.h | $(BUILD)/shell/
+	$(call say) CC $@
+	$(Q)$(CC) $(RELEASE) -I$(BUILD) -c -o $@ $<
+
+$(BUILD)/beck: $(SHELL_OBJECTS) $(BUILD)/libbeck.a
+	$(call say) LINK $@
+	$(Q)$(CC) -pthread $(LDFLAGS) -o $@ $^
+
+$(BUILD)/example/%: example/%.c $(BUILD)/libbeck.a | $(BUILD)/example/
+	$(call say) LINK $@
+	$(Q)$(CC) $(RELEASE) $(WERROR) -MF $@.d -MT $@ -I$(BUILD) $(LDFLAGS) -o $@ $< $(BUILD)/libbeck.a
+
+# ---- Development: files apart, assertions on, warnings are errors --------------------------------
+
+$(OUT)/%.o: src/%.c | $(OUT)/
+	$(call say) CC $@
+	$(Q)$(CC) $(DEV) -Iinclude -c -o $@ $<
+
+$(OUT)/test/%.o: test/%.c | $(OUT)/test/
+	$(call say) CC $@
+	$(Q)$(CC) $(DEV) -Iinclude -Isrc -c -o $@ $<
+
+$(OUT)/libbeck.a: $(DEV_OBJECTS) $(TEST_HELPERS)
+	$(Q)rm -f $@
+	$(Q)ar rcs $@ $^
+
+# The release again, for its warnings: unused internals show nowhere else.
+strict: $(OUT)/amalgamation.o $(SHELL_OBJECTS:$(BUILD)/%=$(OUT)/%)
+
+$(OUT)/shell/%.o: shell/%.c $(BUILD)/beck.h | $(OUT)/shell/
+	$(call say) CC $@
+	$(Q)$(CC) $(BASE) $(WERROR) -O1 -I$(BUILD) -c -o $@ $<
+
+$(OUT)/amalgamation.o: $(BUILD)/beck.c $(BUILD)/beck.h | $(OUT)/
+	$(call say) CC $@
+	$(Q)$(CC) $(BASE) $(WERROR) -O1 -c -o $@ $<
+
+$(OUT)/test/api_%: SEES := -Iinclude
+$(OUT)/test/%: SEES := -Iinclude -Isrc
+$(OUT)/test/%: test/%.c $(OUT)/libbeck.a | $(OUT)/test/
+	$(call say) TEST $@
+	$(Q)$(CC) $(DEV) -MF $@.d -MT $@ $(SEES) $(LDFLAGS) -o $@ $< $(OUT)/libbeck.a \
+	    $(shell pkg-config --cflags --libs check)
+
+%/:
+	$(Q)mkdir -p $@
+
+# ---- Tests ---------------------------------------------------------------------------------------
+
+dev: $(OUT)/libbeck.a ## compile the modules apart, as the tests see them
+
+unit: $(call pick,$(UNITS)) ## C tests only; TESTS= picks files, T= one case, SEED= repeats
+	@$(RUN) $(call pick,$(UNITS))
+
+scripts: all $(EXAMPLES) ## shell and Python tests on the release
+	@$(RUN) $(call pick,$(SCRIPTS))
+
+check: all $(EXAMPLES) $(UNITS) strict ## every test once, warnings are errors (60 s)
+	@$(RUN) $(call pick,$(UNITS) $(SCRIPTS))
+
+check-all: export TALLY := $(abspath $(BUILD)/tally)
+check-all: | $(BUILD)/ ## lint, two compilers, sanitizers, tiny limits, long tests, models (15 min)
+	@rm -f $$TALLY
+	@$(RUN) $(LINTS)
+	@$(MAKE) --no-print-directory unit strict CC=gcc
+	@$(MAKE) --no-print-directory unit strict CC=clang
+	@$(MAKE) --no-print-directory unit CC=gcc TINY=1
+	@$(MAKE) --no-print-directory unit CC=gcc SAN=address,undefined
+	@$(MAKE) --no-print-directory unit CC=clang SAN=thread
+	@$(MAKE) --no-print-directory scripts ROUNDS=50
+	@$(RUN) $(MODELS)
+	@test/run --total
+
+lint: ## what scripts can check: layers, style, invariants, format
+	@for lint in $(LINTS); do $$lint || failed=1; done; test -z "$$failed"
+
+format: ## rewrite the C files as .clang-format says
+	tool/check-format -i
+
+models: ## run the models of doc/models
+	doc/models/run
+
+demo: all ## a short tour with many processes
+	BECK=$(abspath $(BUILD))/beck tool/demo
+
+# ---- Benchmark -----------------------------------------------------------------------------------
+
+have = $(shell pkg-config --exists $(1) 2>/dev/null && echo yes)
+PEERS := $(if $(call have,sqlite3),-DHAVE_SQLITE) $(if $(call have,lmdb),-DHAVE_LMDB)
+PEER_LIBS = $(foreach p,sqlite3 lmdb,$(if $(call have,$p),$(shell pkg-config --libs $p)))
+
+$(BUILD)/bench/%.o: bench/%.c $(BUILD)/beck.h | $(BUILD)/bench/
+	$(call say) CC $@
+	$(Q)$(CC) $(RELEASE) $(PEERS) -I$(BUILD) -c -o $@ $<
+
+$(BUILD)/bench-beck: $(BENCH_OBJECTS) $(BUILD)/libbeck.a
+	$(call say) LINK $@
+	$(Q)$(CC) -pthread $(LDFLAGS) -o $@ $^ $(PEER_LIBS) -lm
+
+bench: $(BUILD)/bench-beck ## measure, beside SQLite and LMDB when they are installed
+	$(BUILD)/bench-beck $(ARGS)
+
+clean: ## remove build/
+	rm -rf $(BUILD)
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+-include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)

@@ -1,0 +1,372 @@
+/* cmd_produce.c -- beck produce: standard input becomes records */
+#include "commands.h"
+#include "interrupt.h"
+#include "out.h"
+#include "session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* What the pipe holds is appended as one batch: a slow pipe gives small batches, each visible at once, a
+ * fast one gives large ones, which share a sync. While a batch is appended the pipe fills again. */
+#define BATCH_BYTES (1u << 20)
+#define BATCH_RECORDS 16384u
+#define PIPE_BYTES (1 << 20)
+#define HEADERS_MAX 64u
+/* More than a record needs beside its key, value and headers, and a header beside its bytes. */
+#define RECORD_OVERHEAD 64u
+#define HEADER_OVERHEAD 10u
+
+enum { OPTION_SYNC = ARGS_LONG };
+
+struct producer {
+    struct session session;
+    const char *name; /* of the topic */
+    beck_topic *topic;
+    /* options */
+    bool key_splits, key_fixed, empty_is_null;
+    struct text key_separator, key, separator;
+    beck_header headers[HEADERS_MAX];
+    uint32_t header_count;
+    size_t header_bytes;
+    int32_t partition;
+    uint32_t sync;
+    const char *unit; /* what messages call a record */
+    /* input: bytes from start to end are no record yet; those before scanned hold no separator */
+    char *buffer;
+    size_t capacity, capacity_max, start, end, scanned;
+    bool input_ended;
+    /* the batch being built; its records point into the buffer */
+    beck_record *records;
+    size_t count, batch_bytes, batch_limit;
+    uint64_t record_total, byte_total;
+};
+
+static const char help[] =
+    "Usage: beck produce FILE TOPIC [OPTION]...\n"
+    "\n"
+    "Appends every line of standard input as a record. Creates the file and the topic when they are\n"
+    "missing. What a pipe holds is appended as one batch, so that a slow pipe's lines are visible at\n"
+    "once. An empty line is a record with an empty value.\n"
+    "\n"
+    "  -K SEP       the text before the first SEP is the key; without SEP in it a line has no key\n"
+    "  -k KEY       the key of every record\n"
+    "  -H NAME=VAL  a header of every record; may be repeated\n"
+    "  -D SEP       what ends a record (default \\n)\n"
+    "  -p PART      the partition (default: by key, or spread without a key)\n"
+    "  -Z           an empty key or value is null\n"
+    "  --sync sync|os  a new topic: acknowledge on stable storage (sync, the default) or as soon as all\n"
+    "               processes see it (os); an existing os topic: sync waits for stable storage\n"
+    "  -q           no summary and no recovery report\n"
+    "SEP may hold \\n \\r \\t \\0 \\\\ \\xNN.\n"
+    "\n"
+    "Examples:\n"
+    "  echo 'hello' | beck produce my.beck greetings\n"
+    "  tail -f access.log | beck produce logs.beck access --sync os\n"
+    "  printf '42:paid\\n43:open\\n' | beck produce my.beck orders -K :\n";
+
+/* ---- Command line ---- */
+static int add_header(struct producer *p, const struct command *self, char *text)
+{
+    char *equals = strchr(text, '=');
+    if (equals == NULL || equals == text) return usage_error(self, "-H: '%s' is not NAME=VALUE", text);
+    if (p->header_count == HEADERS_MAX) return usage_error(self, "-H: more than %u headers", HEADERS_MAX);
+    beck_header *header = &p->headers[p->header_count++];
+    header->name = text;
+    header->name_size = (uint32_t)(equals - text);
+    header->value = equals + 1;
+    header->value_size = (uint32_t)strlen(equals + 1);
+    p->header_bytes += header->name_size + header->value_size + HEADER_OVERHEAD;
+    return 0;
+}
+
+static int read_option(struct producer *p, const struct command *self, int option)
+{
+    int64_t number = 0;
+    switch (option) {
+    case 'K':
+        p->key_splits = true;
+        if (!parse_text(optarg, &p->key_separator)) return usage_error(self, "-K: bad separator '%s'", optarg);
+        break;
+    case 'D':
+        p->unit = "record";
+        if (!parse_text(optarg, &p->separator)) return usage_error(self, "-D: bad separator '%s'", optarg);
+        break;
+    case 'k':
+        p->key_fixed = true;
+        p->key = (struct text){optarg, strlen(optarg)};
+        break;
+    case 'H': return add_header(p, self, optarg);
+    case 'p':
+        if (!parse_number(optarg, 0, BECK_PARTITIONS_MAX - 1, &number))
+            return usage_error(self, "-p: '%s' is not a partition from 0 to %d", optarg, BECK_PARTITIONS_MAX - 1);
+        p->partition = (int32_t)number;
+        break;
+    case 'Z': p->empty_is_null = true; break;
+    case 'q': p->session.quiet = true; break;
+    default:
+        if (strcmp(optarg, "sync") != 0 && strcmp(optarg, "os") != 0)
+            return usage_error(self, "--sync: '%s' is neither sync nor os", optarg);
+        p->sync = strcmp(optarg, "os") == 0 ? BECK_SYNC_OS : BECK_SYNC_SYNC;
+        break;
+    }
+    return 0;
+}
+
+static int read_command_line(struct producer *p, const struct command *self, int argc, char **argv)
+{
+    static const struct option options[] = {{"sync", required_argument, NULL, OPTION_SYNC}, {0}};
+    struct args args = {.command = self, .short_options = "K:k:H:D:p:Zq", .long_options = options,
+                        .argc = argc, .argv = argv};
+    int option, status = 0;
+    while (status == 0 && (option = args_next(&args)) != ARGS_END) {
+        if (option == ARGS_WRONG) return EXIT_USAGE;
+        status = read_option(p, self, option);
+    }
+    if (status == 0) status = args_positional(&args, 2, 2, "FILE and TOPIC");
+    if (status != 0) return status;
+    if (p->key_splits && p->key_fixed) return usage_error(self, "-K and -k exclude each other");
+    p->session.path = argv[optind];
+    p->name = argv[optind + 1];
+    return 0;
+}
+
+/* ---- Records ---- */
+static uint64_t last_number(const struct producer *p)
+{
+    return p->record_total + p->count;
+}
+
+static int append_failed(const struct producer *p)
+{
+    if (p->count == 1)
+        fprintf(stderr, "beck: %s %" PRIu64 ": ", p->unit, last_number(p));
+    else
+        fprintf(stderr, "beck: %ss %" PRIu64 " to %" PRIu64 ": ", p->unit, p->record_total + 1, last_number(p));
+    fprintf(stderr, "%s\n", beck_errmsg(p->session.db));
+    return EXIT_ERROR;
+}
+
+static int append_batch(struct producer *p)
+{
+    if (p->count == 0) return 0;
+    int rc = beck_append_sync(p->topic, p->partition, p->records, p->count, p->sync, NULL);
+    if (rc < 0) return append_failed(p);
+    p->record_total += p->count;
+    p->count = 0;
+    p->batch_bytes = 0;
+    return 0;
+}
+
+static const void *or_null(const struct producer *p, const char *bytes, size_t size)
+{
+    return p->empty_is_null && size == 0 ? NULL : bytes;
+}
+
+static beck_record split_line(const struct producer *p, const char *line, size_t size)
+{
+    beck_record r = {.headers = p->headers, .header_count = p->header_count,
+                     .partition = BECK_ANY_PARTITION};
+    const struct text *sep = &p->key_separator;
+    const char *found = p->key_splits ? memmem(line, size, sep->bytes, sep->size) : NULL;
+    if (found != NULL) {
+        r.key_size = (uint32_t)(found - line);
+        r.key = or_null(p, line, r.key_size);
+        size -= r.key_size + sep->size;
+        line = found + sep->size;
+    } else if (p->key_fixed) {
+        r.key_size = (uint32_t)p->key.size;
+        r.key = or_null(p, p->key.bytes, p->key.size);
+    }
+    r.value_size = (uint32_t)size;
+    r.value = or_null(p, line, size);
+    return r;
+}
+
+/* Adds a record to the batch and appends the batch first when both would be too large. A record that the
+ * library may refuse is a batch of its own, so that everything before it is appended and it can be named. */
+static int add_line(struct producer *p, const char *line, size_t size)
+{
+    beck_record record = split_line(p, line, size);
+    size_t bytes = RECORD_OVERHEAD + (size_t)record.key_size + record.value_size + p->header_bytes;
+    if (record.key_size > BECK_KEY_MAX) bytes += p->batch_limit;
+    if (p->count == BATCH_RECORDS || p->batch_bytes + bytes > p->batch_limit) {
+        int status = append_batch(p);
+        if (status != 0) return status;
+    }
+    p->records[p->count++] = record;
+    p->batch_bytes += bytes;
+    p->byte_total += size;
+    return 0;
+}
+
+/* ---- Input ---- */
+static const char *find_separator(struct producer *p)
+{
+    const struct text *sep = &p->separator;
+    const char *from = p->buffer + p->scanned;
+    size_t size = p->end - p->scanned;
+    const char *found = sep->size == 1 ? memchr(from, sep->bytes[0], size)
+                                       : memmem(from, size, sep->bytes, sep->size);
+    if (found != NULL) return found;
+    /* The last bytes may be the beginning of a separator. */
+    size_t kept = sep->size - 1 < p->end - p->start ? sep->size - 1 : p->end - p->start;
+    p->scanned = p->end - kept;
+    return NULL;
+}
+
+/* Appends every record that is complete, and at the end of the input the last one without separator. */
+static int append_complete(struct producer *p)
+{
+    const char *end;
+    int status = 0;
+    while (status == 0 && (end = find_separator(p)) != NULL) {
+        const char *line = p->buffer + p->start;
+        p->start = p->scanned = (size_t)(end - p->buffer) + p->separator.size;
+        status = add_line(p, line, (size_t)(end - line));
+    }
+    if (status == 0 && p->input_ended && p->start < p->end) {
+        status = add_line(p, p->buffer + p->start, p->end - p->start);
+        p->start = p->end;
+    }
+    return status != 0 ? status : append_batch(p);
+}
+
+/* Makes room behind the bytes that are no record yet. */
+static int make_room(struct producer *p)
+{
+    memmove(p->buffer, p->buffer + p->start, p->end - p->start);
+    p->end -= p->start;
+    p->scanned -= p->start;
+    p->start = 0;
+    if (p->end < p->capacity) return 0;
+    if (p->capacity >= p->capacity_max) {
+        fprintf(stderr, "beck: %s %" PRIu64 ": larger than topic '%s' allows (max.message.bytes)\n",
+                p->unit, p->record_total + 1, p->name);
+        return EXIT_ERROR;
+    }
+    p->capacity = 2 * p->capacity < p->capacity_max ? 2 * p->capacity : p->capacity_max;
+    p->buffer = must_alloc(p->buffer, p->capacity);
+    return 0;
+}
+
+static bool more_at_once(void)
+{
+    struct pollfd waiting = {.fd = STDIN_FILENO, .events = POLLIN};
+    return poll(&waiting, 1, 0) > 0;
+}
+
+/* Waits for the first bytes only and takes all there are, as far as the buffer goes. */
+static int read_input(struct producer *p)
+{
+    if (!interrupt_wait_readable(STDIN_FILENO)) return 0;
+    do {
+        ssize_t n = read(STDIN_FILENO, p->buffer + p->end, p->capacity - p->end);
+        if (n < 0 && (errno == EINTR || errno == EAGAIN)) break;
+        if (n < 0) {
+            fprintf(stderr, "beck: standard input: %s\n", strerror(errno));
+            return EXIT_ERROR;
+        }
+        p->input_ended = n == 0;
+        p->end += (size_t)n;
+    } while (!p->input_ended && p->end < p->capacity && more_at_once());
+    return 0;
+}
+
+static int append_input(struct producer *p)
+{
+    int status = 0;
+    while (status == 0 && !p->input_ended && !interrupted()) {
+        status = make_room(p);
+        if (status == 0) status = read_input(p);
+        if (status == 0) status = append_complete(p);
+    }
+    return status;
+}
+
+/* ---- The whole ---- */
+/* What to know about the topic before input is read: how large a batch may be, and that -p exists. */
+static int look_at_topic(struct producer *p)
+{
+    const beck_topic_info *info = NULL;
+    int rc = beck_topic_describe(p->session.db, p->name, &info);
+    if (rc < 0) return session_error(&p->session, rc);
+    size_t largest = info->config.max_message_bytes;
+    if (p->partition >= (int64_t)info->config.partitions) {
+        fprintf(stderr, "beck: %s: topic '%s' has no partition %d, it has %u\n", p->session.path, p->name,
+                p->partition, info->config.partitions);
+        return EXIT_ERROR;
+    }
+    p->batch_limit = largest < BATCH_BYTES ? largest : BATCH_BYTES;
+    p->capacity = BATCH_BYTES;
+    p->capacity_max = largest + p->separator.size + p->key_separator.size;
+    if (p->capacity_max < p->capacity) p->capacity_max = p->capacity;
+    return 0;
+}
+
+static int open_topic(struct producer *p)
+{
+    beck_topic_config config = {.size = sizeof config, .sync = p->sync};
+    int rc = beck_topic_open(p->session.db, p->name, &config, &p->topic);
+    if (rc < 0) return session_error(&p->session, rc);
+    return look_at_topic(p);
+}
+
+static double seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void print_summary(const struct producer *p, double duration)
+{
+    char size[HUMAN_SIZE];
+    if (p->session.quiet || !isatty(STDERR_FILENO)) return;
+    fprintf(stderr, "%" PRIu64 " record%s, %s in %.2f s (%.0f records/s)\n", p->record_total,
+            p->record_total == 1 ? "" : "s", human_bytes(p->byte_total, size), duration,
+            duration > 0 ? (double)p->record_total / duration : 0.0);
+}
+
+static int produce(struct producer *p)
+{
+    if (session_open(&p->session, 0) < 0) return EXIT_ERROR;
+    int status = open_topic(p);
+    if (status != 0) return session_close(&p->session, status);
+    if (isatty(STDIN_FILENO) && !p->session.quiet)
+        fprintf(stderr, "Each line becomes a record; end with Ctrl-D.\n");
+#ifdef F_SETPIPE_SZ
+    fcntl(STDIN_FILENO, F_SETPIPE_SZ, PIPE_BYTES); /* a larger pipe gives larger batches; may fail */
+#endif
+    p->buffer = must_alloc(NULL, p->capacity);
+    p->records = must_alloc(NULL, BATCH_RECORDS * sizeof *p->records);
+    interrupt_watch();
+    double begin = seconds();
+    status = append_input(p);
+    status = session_close(&p->session, status);
+    if (status == EXIT_FINE) print_summary(p, seconds() - begin);
+    free(p->records);
+    free(p->buffer);
+    return interrupt_exit_code(status);
+}
+
+static int run(const struct command *self, int argc, char **argv)
+{
+    struct producer p = {.partition = BECK_ANY_PARTITION, .unit = "line", .separator = {"\n", 1}};
+    int status = read_command_line(&p, self, argc, argv);
+    return status != 0 ? status : produce(&p);
+}
+
+const struct command command_produce = {
+    .name = "produce",
+    .summary = "append the lines of standard input to a topic",
+    .help = help,
+    .run = run,
+};

@@ -1,0 +1,238 @@
+/* cmd_stat.c -- beck stat and beck check: what a file holds and whether it is whole */
+#include "commands.h"
+#include "out.h"
+#include "session.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { OPTION_JSON = ARGS_LONG };
+
+/* ---- Stat ---- */
+struct field {
+    const char *name;  /* in a pipe and in JSON */
+    const char *label; /* on a terminal */
+    uint64_t value;
+    bool is_bytes;
+};
+
+#define FIELDS_MAX 16
+
+static size_t list_fields(const beck_stat_info *info, struct field fields[FIELDS_MAX])
+{
+    const struct field all[] = {
+        {"file_bytes", "file size", info->file_bytes, true},
+        {"used_bytes", "used", info->used_bytes, true},
+        {"free_bytes", "free for reuse", info->free_bytes, true},
+        {"retired_bytes", "waiting for readers", info->retired_bytes, true},
+        {"catalog_bytes", "catalog", info->catalog_bytes, true},
+        {"catalog_sequence", "catalog entries", info->catalog_sequence, false},
+        {"topics", "topics", info->topics, false},
+        {"partitions", "partitions", info->partitions, false},
+        {"segments", "segments", info->segments, false},
+        {"handles", "open for writing", info->handles, false},
+        {"clean", "marked clean", info->clean, false},
+        {"poisoned", "poisoned", info->poisoned, false},
+        {"format_version", "format version", info->format_version, false},
+        {"application_id", "application id", info->application_id, false},
+    };
+    _Static_assert(sizeof all <= FIELDS_MAX * sizeof *all, "every field has room");
+    memcpy(fields, all, sizeof all);
+    return sizeof all / sizeof *all;
+}
+
+static void write_uuid(struct out *out, const uint8_t uuid[16])
+{
+    for (int i = 0; i < 16; i++) {
+        bool dash = i == 4 || i == 6 || i == 8 || i == 10;
+        out_printf(out, "%s%02x", dash ? "-" : "", uuid[i]);
+    }
+}
+
+static void stat_as_json(struct out *out, const struct field *fields, size_t count,
+                         const beck_stat_info *info)
+{
+    out_printf(out, "{");
+    for (size_t i = 0; i < count; i++)
+        out_printf(out, "\"%s\":%" PRIu64 ",", fields[i].name, fields[i].value);
+    out_printf(out, "\"uuid\":\"");
+    write_uuid(out, info->uuid);
+    out_printf(out, "\"}\n");
+}
+
+static void stat_as_text(struct out *out, const struct field *fields, size_t count,
+                         const beck_stat_info *info)
+{
+    char size[HUMAN_SIZE];
+    bool human = isatty(STDOUT_FILENO);
+    for (size_t i = 0; i < count; i++) {
+        if (human && fields[i].is_bytes)
+            out_printf(out, "%-20s %s\n", fields[i].label, human_bytes(fields[i].value, size));
+        else if (human)
+            out_printf(out, "%-20s %" PRIu64 "\n", fields[i].label, fields[i].value);
+        else
+            out_printf(out, "%s %" PRIu64 "\n", fields[i].name, fields[i].value);
+    }
+    if (human)
+        out_printf(out, "%-20s ", "uuid");
+    else
+        out_printf(out, "uuid ");
+    write_uuid(out, info->uuid);
+    out_printf(out, "\n");
+}
+
+static int run_stat(const struct command *self, int argc, char **argv)
+{
+    static const struct option list[] = {{"json", no_argument, NULL, OPTION_JSON}, {0}};
+    struct args args = {.command = self, .short_options = "", .long_options = list,
+                        .argc = argc, .argv = argv};
+    bool json = false;
+    int option;
+    while ((option = args_next(&args)) != ARGS_END) {
+        if (option == ARGS_WRONG) return EXIT_USAGE;
+        json = true;
+    }
+    int status = args_positional(&args, 1, 1, "FILE");
+    if (status != 0) return status;
+    struct session session = {.path = argv[optind]};
+    if (session_open(&session, BECK_OPEN_READONLY | BECK_OPEN_NO_CREATE) < 0) return EXIT_ERROR;
+    beck_stat_info info = {0};
+    int rc = beck_stat(session.db, &info);
+    if (rc < 0) return session_close(&session, session_error(&session, rc));
+    struct field fields[FIELDS_MAX];
+    size_t count = list_fields(&info, fields);
+    struct out out;
+    out_open(&out);
+    if (json)
+        stat_as_json(&out, fields, count, &info);
+    else
+        stat_as_text(&out, fields, count, &info);
+    return session_close(&session, out_close(&out, EXIT_FINE));
+}
+
+const struct command command_stat = {
+    .name = "stat",
+    .summary = "show sizes and counts of a file",
+    .help = "Usage: beck stat FILE [--json]\n"
+            "\n"
+            "On a terminal sizes for people; in a pipe lines of a name and a number.\n"
+            "\n"
+            "Examples:\n"
+            "  beck stat my.beck\n"
+            "  beck stat my.beck | awk '$1 == \"free_bytes\" { print $2 }'\n"
+            "  beck stat my.beck --json\n",
+    .run = run_stat,
+};
+
+/* ---- Check ---- */
+struct checking {
+    struct session session;
+    struct out out;
+    bool json, progress;
+    uint64_t findings;
+    int percent; /* shown last */
+};
+
+static void clear_progress(const struct checking *c)
+{
+    if (c->percent >= 0) fprintf(stderr, "\r%30s\r", "");
+}
+
+static int on_finding(void *context, const char *finding)
+{
+    struct checking *c = context;
+    c->findings++;
+    if (c->session.quiet) return 0;
+    if (c->json) {
+        out_printf(&c->out, "%s", c->findings == 1 ? "" : ",");
+        json_text(&c->out, finding);
+        return 0;
+    }
+    clear_progress(c);
+    c->percent = -1;
+    out_bytes(&c->out, finding, strlen(finding));
+    out_printf(&c->out, "\n");
+    return out_flush(&c->out) ? 0 : 1;
+}
+
+static void on_progress(void *context, uint64_t done, uint64_t total)
+{
+    struct checking *c = context;
+    int percent = total == 0 ? 100 : (int)(100.0 * (double)done / (double)total);
+    if (percent == c->percent) return;
+    c->percent = percent;
+    fprintf(stderr, "\rchecking %d %%", percent);
+}
+
+static void print_summary(struct checking *c, const beck_check_summary *summary, bool finished)
+{
+    if (c->json) {
+        out_printf(&c->out, "],\"records\":%" PRIu64 ",\"batches\":%" PRIu64 ",\"segments\":%" PRIu64,
+                   summary->records, summary->batches, summary->segments);
+        out_printf(&c->out, ",\"bytes\":%" PRIu64 ",\"finished\":%s}\n", summary->bytes,
+                   finished ? "true" : "false");
+        return;
+    }
+    if (c->session.quiet || !finished) return;
+    out_printf(&c->out, "%s: %" PRIu64 " records in %" PRIu64 " batches and %" PRIu64 " segments, ",
+               c->session.path, summary->records, summary->batches, summary->segments);
+    out_printf(&c->out, "%" PRIu64 " bytes verified: ", summary->bytes);
+    if (c->findings == 0)
+        out_printf(&c->out, "no problems\n");
+    else
+        out_printf(&c->out, "%" PRIu64 " problem%s\n", c->findings, c->findings == 1 ? "" : "s");
+}
+
+static int check(struct checking *c)
+{
+    int rc = session_open(&c->session, BECK_OPEN_READONLY | BECK_OPEN_NO_CREATE);
+    if (rc < 0) return rc == BECK_CORRUPT ? EXIT_DAMAGE : EXIT_ERROR;
+    beck_check_summary summary = {0};
+    c->progress = isatty(STDERR_FILENO) && !c->session.quiet;
+    out_open(&c->out);
+    if (c->json) out_printf(&c->out, "{\"findings\":[");
+    rc = beck_check(c->session.db, on_finding, c->progress ? on_progress : NULL, c, &summary);
+    clear_progress(c);
+    bool finished = rc >= 0 || (rc == BECK_CORRUPT && c->findings > 0);
+    print_summary(c, &summary, finished);
+    int status = finished ? EXIT_FINE : session_error(&c->session, rc);
+    if (c->findings > 0 || rc == BECK_CORRUPT) status = EXIT_DAMAGE;
+    return session_close(&c->session, out_close(&c->out, status));
+}
+
+static int run_check(const struct command *self, int argc, char **argv)
+{
+    static const struct option list[] = {{"json", no_argument, NULL, OPTION_JSON}, {0}};
+    struct args args = {.command = self, .short_options = "q", .long_options = list,
+                        .argc = argc, .argv = argv};
+    struct checking c = {.percent = -1};
+    int option;
+    while ((option = args_next(&args)) != ARGS_END) {
+        if (option == ARGS_WRONG) return EXIT_USAGE;
+        if (option == 'q') c.session.quiet = true;
+        if (option == OPTION_JSON) c.json = true;
+    }
+    int status = args_positional(&args, 1, 1, "FILE");
+    if (status == 0 && c.session.quiet && c.json) status = usage_error(self, "-q and --json exclude each other");
+    if (status != 0) return status;
+    c.session.path = argv[optind];
+    return check(&c);
+}
+
+const struct command command_check = {
+    .name = "check",
+    .summary = "verify every byte of a file",
+    .help = "Usage: beck check FILE [-q] [--json]\n"
+            "\n"
+            "Prints a line for each problem and a summary; changes nothing. Exit code 0: no problems,\n"
+            "2: problems found, 1: the check could not be made.\n"
+            "\n"
+            "  -q      print nothing\n"
+            "  --json  one object with the findings and the counts\n"
+            "\n"
+            "Examples:\n"
+            "  beck check my.beck\n"
+            "  beck check my.beck -q && echo whole\n",
+    .run = run_check,
+};

@@ -1,0 +1,16 @@
+/* interrupt.h -- Ctrl-C and termination as a question that is asked between two steps */
+#ifndef BECK_SHELL_INTERRUPT_H
+#define BECK_SHELL_INTERRUPT_H
+
+#include <stdbool.h>
+
+/* From now on the first SIGINT or SIGTERM is only noted; the second ends the program as usual. */
+void interrupt_watch(void);
+/* The signal that was noted, or 0. */
+int interrupted(void);
+/* The exit code for the signal that was noted, or `otherwise`. */
+int interrupt_exit_code(int otherwise);
+/* Waits until `fd` can be read; false when a signal came first. */
+bool interrupt_wait_readable(int fd);
+
+#endif

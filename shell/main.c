@@ -1,0 +1,104 @@
+/* main.c -- the table of commands, and the way into one of them */
+#include "commands.h"
+
+#include <beck.h>
+#include <stdio.h>
+#include <string.h>
+
+static int run_help(const struct command *self, int argc, char **argv);
+static int run_version(const struct command *self, int argc, char **argv);
+
+static const struct command command_help_itself = {
+    .name = "help",
+    .summary = "explain a command",
+    .help = "Usage: beck help [COMMAND]\n"
+            "\n"
+            "Examples:\n"
+            "  beck help consume\n"
+            "  beck help topic create\n",
+    .run = run_help,
+};
+
+static const struct command command_version = {
+    .name = "version",
+    .summary = "print the version",
+    .help = "Usage: beck version\n",
+    .run = run_version,
+};
+
+#define COMMANDS_MAX 16
+
+/* The commands in the order of the overview; the last has no name. */
+static void fill_table(struct command table[COMMANDS_MAX])
+{
+    const struct command *all[] = {&command_produce, &command_consume,     &command_topic,  &command_stat,
+                                   &command_check,   &command_help_itself, &command_version};
+    _Static_assert(sizeof all / sizeof *all < COMMANDS_MAX, "room for the end of the table");
+    memset(table, 0, COMMANDS_MAX * sizeof *table);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) table[i] = *all[i];
+}
+
+static void print_overview(const struct command *table)
+{
+    printf("beck %s -- event streams in one file, without a server\n\n"
+           "Usage: beck COMMAND FILE ...\n\nCommands:\n",
+           beck_version());
+    for (const struct command *c = table; c->name != NULL; c++) printf("  %-9s %s\n", c->name, c->summary);
+    printf("\nExamples:\n"
+           "  echo hello | beck produce my.beck greetings\n"
+           "  beck consume my.beck greetings\n"
+           "  beck topic list my.beck\n"
+           "\n"
+           "'beck help COMMAND' explains one. Exit codes: 0 fine, 1 error, 2 damage or missing records\n"
+           "found, 64 wrong usage, 128 + N ended by signal N.\n");
+}
+
+static int run_help(const struct command *self, int argc, char **argv)
+{
+    struct command table[COMMANDS_MAX];
+    (void)self;
+    const struct command *found = NULL, *level = table;
+    fill_table(table);
+    if (argc == 1) {
+        print_overview(table);
+        return EXIT_FINE;
+    }
+    for (int i = 1; i < argc; i++) {
+        found = level == NULL ? NULL : command_find(level, argv[i]);
+        if (found == NULL) return usage_error(NULL, "there is no command '%s' to explain", argv[i]);
+        level = found->children;
+    }
+    command_help(found);
+    return EXIT_FINE;
+}
+
+static int run_version(const struct command *self, int argc, char **argv)
+{
+    struct args args = {.command = self, .short_options = "", .argc = argc, .argv = argv};
+    if (args_next(&args) != ARGS_END) return EXIT_USAGE;
+    int status = args_positional(&args, 0, 0, "nothing");
+    if (status == 0) printf("beck %s\n", beck_version());
+    return status;
+}
+
+/* What was printed may not have arrived, for example on a full disk. */
+static int finish(int exit_code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) return exit_code;
+    if (exit_code != EXIT_FINE) return exit_code;
+    perror("beck: standard output");
+    return EXIT_ERROR;
+}
+
+int main(int argc, char **argv)
+{
+    struct command table[COMMANDS_MAX];
+    fill_table(table);
+    bool overview = argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
+    if (overview) {
+        print_overview(table);
+        return finish(EXIT_FINE);
+    }
+    if (strcmp(argv[1], "--version") == 0) argv[1] = "version";
+    return finish(command_dispatch(NULL, table, argc - 1, argv + 1));
+}

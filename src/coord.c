@@ -1,0 +1,538 @@
+/* coord.c -- the shared area: slots, lock words, cells, wake-ups, sync intents
+ *
+ * Pages of the file that all processes map: 64 KiB to 224 KiB, and extents of cells in the heap.
+ *
+ *     0        header: instance, poison, bell, counters
+ *     4 KiB    the catalog's cell
+ *     8 KiB    directory: first block of each extent of partition cells
+ *     32 KiB   1024 slots of 128 bytes
+ *
+ * doc/CONCURRENCY.md states the protocols; here is what keeps them:
+ *  [S1] a word's owner is dead when the slot's byte is free or its generation differs
+ *  [S2] a slot with an unsettled intent is not claimed
+ *  [L1] a lock word changes hands only by compare-and-swap from 0 or from the exact word of a dead owner
+ *  [L3] only death breaks a lock, never time
+ *  [W1] flag, fence, look again, then sleep; publish, fence, exchange the flag, wake
+ *  [W2] beyond what one call can wait for, the bell
+ *  [Y1] an intent stands in the slot around every sync, under the handle's mutex
+ *  [Y2] who joined before an intent of the dead settles it; when there is nobody: poison
+ *  [Y3] who joined after an intent does not publish while it stands
+ *  [Y4] poison is never taken back
+ *  [R2] a full fence stands between the catalog's news and the scan of the pins
+ *
+ * Nothing here survives: a crash at any point leaves an area that the next opener zeroes. */
+#include "coord.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "err.h"
+
+#define COORD_MAGIC UINT64_C(0x314b43454243ffff)
+#define WORD_CONTENDED UINT64_C(0x10000)
+#define SPINS 64
+
+static uint64_t coord_layout(void)
+{
+    /* Two libraries that disagree about any of these must not share an area. */
+    return (uint64_t)sizeof(struct cell) << 48 ^ (uint64_t)sizeof(struct slot) << 40 ^
+           (uint64_t)sizeof(struct tail) << 32 ^ (uint64_t)EXTENT_CELLS << 16 ^ SLOTS_MAX ^
+           (uint64_t)BLOCK_BYTES << 24 ^ 1;
+}
+
+/* ---- Life ---- */
+
+int coord_open(struct coord *c, const struct os_file *file)
+{
+    int rc;
+    memset(c, 0, sizeof *c);
+    c->file = file;
+    pthread_mutex_init(&c->extents_mutex, NULL);
+    pthread_mutex_init(&c->sync_mutex, NULL);
+    c->extents = calloc(2 * EXTENTS_MAX, sizeof *c->extents);
+    if (c->extents == NULL) return err_set(BECK_NOMEM, "out of memory");
+    if ((rc = os_map(file, COORD_AT, COORD_BYTES, false, &c->ro)) < 0) return rc;
+    if (!file->readonly) rc = os_map(file, COORD_AT, COORD_BYTES, true, &c->rw);
+    return rc;
+}
+
+static void coord_unmap(struct coord *c)
+{
+    for (size_t i = 0; c->extents != NULL && i < 2 * (size_t)EXTENTS_MAX; i++)
+        if (c->extents[i].base != NULL) os_unmap(&c->extents[i]);
+    os_unmap(&c->rw);
+    os_unmap(&c->ro);
+}
+
+void coord_close(struct coord *c)
+{
+    if (c->file == NULL) return;
+    coord_release_slot(c);
+    coord_unmap(c);
+    free(c->extents);
+    pthread_mutex_destroy(&c->extents_mutex);
+    pthread_mutex_destroy(&c->sync_mutex);
+    memset(c, 0, sizeof *c);
+}
+
+void coord_forget(struct coord *c)
+{
+    c->slot_held = false;
+    memset(&c->rw, 0, sizeof c->rw); /* not inherited: MADV_DONTFORK */
+    memset(&c->ro, 0, sizeof c->ro);
+    if (c->extents != NULL) memset(c->extents, 0, 2 * (size_t)EXTENTS_MAX * sizeof *c->extents);
+}
+
+struct coord_header *coord_header(const struct coord *c)
+{
+    ASSERT(c->rw.data != NULL);
+    return (struct coord_header *)(void *)c->rw.data;
+}
+
+const struct coord_header *coord_header_ro(const struct coord *c)
+{
+    return (const struct coord_header *)(const void *)c->ro.data;
+}
+
+int coord_zero(struct coord *c)
+{
+    static const uint8_t zeros[BLOCK_BYTES];
+    int rc = os_allocate(c->file, COORD_AT, COORD_BYTES);
+    for (uint64_t at = 0; rc == 0 && at < COORD_BYTES; at += sizeof zeros)
+        rc = os_write(c->file, zeros, sizeof zeros, COORD_AT + at);
+    return rc;
+}
+
+int coord_rebuild(struct coord *c)
+{
+    int rc = coord_zero(c);
+    if (rc < 0) return rc;
+    struct coord_header *h = coord_header(c);
+    h->magic = COORD_MAGIC;
+    h->layout = coord_layout();
+    return os_random(&c->instance, sizeof c->instance);
+}
+
+int coord_publish(struct coord *c)
+{
+    int rc = 0;
+    while (rc == 0 && c->instance == 0) rc = os_random(&c->instance, sizeof c->instance);
+    if (rc == 0) atomic_store_explicit(&coord_header(c)->instance, c->instance, memory_order_release);
+    return rc;
+}
+
+bool coord_present(struct coord *c)
+{
+    const struct coord_header *h = coord_header_ro(c);
+    c->instance = atomic_load_explicit(&h->instance, memory_order_acquire);
+    return c->instance != 0 && h->magic == COORD_MAGIC && h->layout == coord_layout();
+}
+
+int coord_read_residue(const struct os_file *file, bool *poison_or_intent)
+{
+    uint8_t *area = malloc(COORD_BYTES);
+    int rc = area == NULL ? err_set(BECK_NOMEM, "out of memory") : 0;
+    *poison_or_intent = false;
+    if (rc == 0) rc = os_read(file, area, COORD_BYTES, COORD_AT);
+    if (rc == 0) {
+        const struct coord_header *h = (const struct coord_header *)(void *)area;
+        const struct slot *slots = (const struct slot *)(void *)(area + COORD_SLOTS_AT);
+        *poison_or_intent = atomic_load(&h->poison) != 0;
+        for (uint32_t i = 0; i < SLOTS_MAX; i++)
+            if (atomic_load(&slots[i].intent) != 0) *poison_or_intent = true;
+    }
+    free(area);
+    return rc;
+}
+
+/* ---- Slots and liveness ---- */
+
+struct slot *coord_slot(const struct coord *c, uint32_t index)
+{
+    ASSERT(index < SLOTS_MAX);
+    const struct os_map *map = c->rw.data != NULL ? &c->rw : &c->ro;
+    return (struct slot *)(void *)(map->data + COORD_SLOTS_AT) + index;
+}
+
+int coord_claim_slot(struct coord *c)
+{
+    struct coord_header *h = coord_header(c);
+    for (uint32_t i = 0; i < SLOTS_MAX; i++) {
+        struct slot *s = coord_slot(c, i);
+        int rc = os_lock(c->file, LOCK_SLOT0 + i, true);
+        if (rc == BECK_BUSY) continue;
+        if (rc < 0) return rc;
+        if (atomic_load(&s->intent) != 0) { /* [S2] */
+            if ((rc = os_unlock(c->file, LOCK_SLOT0 + i)) < 0) return rc;
+            continue;
+        }
+        for (uint32_t p = 0; p < PINS_PER_SLOT; p++) atomic_store(&s->pins[p], 0);
+        uint32_t generation = atomic_fetch_add(&s->generation, 1) + 1;
+        c->slot = i;
+        c->self = (uint64_t)generation << 32 | (i + 1);
+        c->joined = atomic_fetch_add(&h->joins, 1) + 1;
+        c->slot_held = true;
+        atomic_store(&s->joined, c->joined);
+        atomic_store(&s->process, os_process_id());
+        if (atomic_load(&h->slots) < i + 1) atomic_store(&h->slots, i + 1);
+        return 0;
+    }
+    return err_set(BECK_LIMIT, "%u handles have the file open already", SLOTS_MAX);
+}
+
+void coord_release_slot(struct coord *c)
+{
+    if (!c->slot_held) return;
+    struct slot *s = coord_slot(c, c->slot);
+    for (uint32_t p = 0; p < PINS_PER_SLOT; p++) atomic_store(&s->pins[p], 0);
+    atomic_store(&s->process, 0);
+    c->slot_held = false;
+    (void)os_unlock(c->file, LOCK_SLOT0 + c->slot);
+}
+
+bool coord_slot_dead(const struct coord *c, uint32_t index)
+{
+    bool locked = true;
+    if (c->slot_held && index == c->slot) return false;
+    if (os_locked_by_other(c->file, LOCK_SLOT0 + index, 1, &locked) < 0) return false;
+    return !locked;
+}
+
+bool coord_owner_dead(const struct coord *c, uint64_t word)
+{
+    uint32_t slot = (uint32_t)(word & 0xffff) - 1;
+    uint32_t generation = (uint32_t)(word >> 32);
+    if (slot >= SLOTS_MAX) return true; /* no handle ever wrote this */
+    if (c->slot_held && (word & ~WORD_CONTENDED) == c->self) return false;
+    if (atomic_load(&coord_slot(c, slot)->generation) != generation) return true; /* [S1] */
+    return coord_slot_dead(c, slot);
+}
+
+/* ---- Lock words ---- */
+
+static _Atomic uint64_t *cell_word(const struct cell_ref *cell, enum lock_word which)
+{
+    return which == WORD_LOCK ? &cell->rw->lock : &cell->rw->sync_lock;
+}
+
+/* The half of a 64-bit word that a futex looks at. */
+static const _Atomic uint32_t *low_half(const _Atomic uint64_t *word)
+{
+    const _Atomic uint32_t *half = (const _Atomic uint32_t *)(const void *)word;
+    return half + (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 0 : 1);
+}
+
+static bool swap_word(_Atomic uint64_t *word, uint64_t from, uint64_t to)
+{
+    return atomic_compare_exchange_strong_explicit(word, &from, to, memory_order_acquire,
+                                                   memory_order_relaxed);
+}
+
+static void pause_briefly(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+static enum lock_result coord_lock_slow(const struct coord *c, const struct cell_ref *cell,
+                                        enum lock_word which, enum lock_policy policy)
+{
+    _Atomic uint64_t *word = cell_word(cell, which);
+    const _Atomic uint64_t *ro = which == WORD_LOCK ? &cell->ro->lock : &cell->ro->sync_lock;
+    for (unsigned i = 0; i < SPINS && policy != LOCK_TRY; i++) {
+        if (atomic_load_explicit(word, memory_order_relaxed) == 0 && swap_word(word, 0, c->self))
+            return LOCK_TAKEN;
+        pause_briefly();
+    }
+    for (;;) {
+        uint64_t w = atomic_load(word);
+        /* Others may be asleep too: whoever had to wait takes the lock as contended. */
+        uint64_t mine = policy == LOCK_TRY ? c->self : c->self | WORD_CONTENDED;
+        if (w == 0 && swap_word(word, 0, mine)) return LOCK_TAKEN;
+        if (w == 0) continue;
+        if (coord_owner_dead(c, w)) {
+            if (policy == LOCK_REPORT_DEAD) return LOCK_DEAD;
+            if (swap_word(word, w, c->self | (w & WORD_CONTENDED))) return LOCK_FROM_DEAD; /* [L1] */
+            continue;
+        }
+        if (policy == LOCK_TRY) return LOCK_HELD;
+        if (!(w & WORD_CONTENDED) && !swap_word(word, w, w | WORD_CONTENDED)) continue;
+        os_wait(low_half(ro), (uint32_t)(w | WORD_CONTENDED), LOOK_MS); /* [L3]: only to look again */
+    }
+}
+
+enum lock_result coord_lock(const struct coord *c, const struct cell_ref *cell, enum lock_word which,
+                            enum lock_policy policy)
+{
+    ASSERT(c->slot_held);
+    if (LIKELY(swap_word(cell_word(cell, which), 0, c->self))) return LOCK_TAKEN;
+    return coord_lock_slow(c, cell, which, policy);
+}
+
+void coord_unlock(const struct coord *c, const struct cell_ref *cell, enum lock_word which)
+{
+    _Atomic uint64_t *word = cell_word(cell, which);
+    uint64_t w = atomic_exchange_explicit(word, 0, memory_order_release);
+    ASSERT((w & ~WORD_CONTENDED) == c->self);
+    (void)c;
+    if (UNLIKELY(w & WORD_CONTENDED)) os_wake((_Atomic uint32_t *)(uintptr_t)low_half(word), 1);
+}
+
+/* ---- Cells ---- */
+
+struct cell_ref coord_catalog_cell(const struct coord *c)
+{
+    struct cell_ref ref = {NULL, (const struct cell *)(const void *)(c->ro.data + COORD_CATALOG_AT)};
+    if (c->rw.data != NULL) ref.rw = (struct cell *)(void *)(c->rw.data + COORD_CATALOG_AT);
+    return ref;
+}
+
+static const _Atomic uint32_t *coord_directory(const struct coord *c)
+{
+    return (const _Atomic uint32_t *)(const void *)(c->ro.data + COORD_DIRECTORY_AT);
+}
+
+uint32_t coord_extent_block(const struct coord *c, uint32_t index)
+{
+    if (index >= EXTENTS_MAX) return 0;
+    if (index >= atomic_load_explicit(&coord_header_ro(c)->extents, memory_order_acquire)) return 0;
+    return atomic_load_explicit(&coord_directory(c)[index], memory_order_relaxed);
+}
+
+int coord_cell(struct coord *c, uint32_t index, struct cell_ref *cell)
+{
+    uint32_t extent = index / EXTENT_CELLS;
+    uint64_t within = (uint64_t)(index % EXTENT_CELLS) * sizeof(struct cell);
+    uint32_t block = coord_extent_block(c, extent);
+    if (block < HEAP_BLOCK) return err_set(BECK_CORRUPT, "coordination area: no extent for cell %u", index);
+
+    struct os_map *rw = &c->extents[2 * (size_t)extent], *ro = rw + 1;
+    uint64_t at = (uint64_t)block * BLOCK_BYTES;
+    uint64_t bytes = EXTENT_BLOCKS * BLOCK_BYTES;
+    int rc = 0;
+    pthread_mutex_lock(&c->extents_mutex);
+    if (ro->base == NULL) rc = os_map(c->file, at, bytes, false, ro);
+    if (rc == 0 && rw->base == NULL && !c->file->readonly) rc = os_map(c->file, at, bytes, true, rw);
+    pthread_mutex_unlock(&c->extents_mutex);
+    if (rc < 0) return rc;
+    cell->ro = (const struct cell *)(const void *)(ro->data + within);
+    cell->rw = rw->data == NULL ? NULL : (struct cell *)(void *)(rw->data + within);
+    return 0;
+}
+
+int coord_add_extent(struct coord *c, uint32_t block)
+{
+    struct coord_header *h = coord_header(c);
+    uint32_t n = atomic_load(&h->extents);
+    if (n >= EXTENTS_MAX) return err_set(BECK_LIMIT, "too many partitions");
+    _Atomic uint32_t *directory = (_Atomic uint32_t *)(void *)(c->rw.data + COORD_DIRECTORY_AT);
+    atomic_store_explicit(&directory[n], block, memory_order_relaxed);
+    atomic_store_explicit(&h->extents, n + 1, memory_order_release);
+    return 0;
+}
+
+/* Only the copy the flip does not point to is ever written, so a copy read between two equal flips is
+ * whole: nobody began to write it in between. */
+void cell_tail_snapshot(const struct cell *cell, struct tail *tail)
+{
+    uint32_t before, after;
+    do {
+        before = atomic_load_explicit(&cell->flip, memory_order_acquire);
+        const struct tail *from = &cell->tail[before & 1];
+        tail->segment = __atomic_load_n(&from->segment, __ATOMIC_RELAXED);
+        tail->next = __atomic_load_n(&from->next, __ATOMIC_RELAXED);
+        tail->max_timestamp = __atomic_load_n(&from->max_timestamp, __ATOMIC_RELAXED);
+        tail->position = __atomic_load_n(&from->position, __ATOMIC_RELAXED);
+        tail->chain = __atomic_load_n(&from->chain, __ATOMIC_RELAXED);
+        tail->zeroed = __atomic_load_n(&from->zeroed, __ATOMIC_RELAXED);
+        atomic_thread_fence(memory_order_acquire);
+        after = atomic_load_explicit(&cell->flip, memory_order_relaxed);
+    } while (before != after);
+    tail->reserved = 0;
+}
+
+void cell_tail_get(const struct cell *cell, struct tail *tail)
+{
+    *tail = cell->tail[atomic_load_explicit(&cell->flip, memory_order_relaxed) & 1];
+}
+
+void cell_tail_set(struct cell *cell, const struct tail *tail)
+{
+    uint32_t flip = atomic_load_explicit(&cell->flip, memory_order_relaxed) + 1;
+    struct tail *to = &cell->tail[flip & 1];
+    __atomic_store_n(&to->segment, tail->segment, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->next, tail->next, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->max_timestamp, tail->max_timestamp, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->position, tail->position, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->chain, tail->chain, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->zeroed, tail->zeroed, __ATOMIC_RELAXED);
+    atomic_store_explicit(&cell->flip, flip, memory_order_release); /* [P1] */
+}
+
+void word_raise(_Atomic uint64_t *word, uint64_t to)
+{
+    uint64_t now = atomic_load(word);
+    while (now < to && !atomic_compare_exchange_weak(word, &now, to)) continue;
+}
+
+/* ---- Waiting ---- */
+
+#define WAIT_VISIBLE 1u
+#define WAIT_BELL 2u
+
+void coord_wake_readers(const struct coord *c, struct cell *cell)
+{
+    /* The caller raised visible by a seq_cst exchange or compare-and-swap: the fence of [W1]. */
+    if (LIKELY(atomic_load(&cell->waiters) == 0)) return;
+    uint32_t flags = atomic_exchange(&cell->waiters, 0);
+    if (flags & WAIT_VISIBLE) os_wake((_Atomic uint32_t *)(uintptr_t)low_half(&cell->visible), INT32_MAX);
+    if (flags & WAIT_BELL) {
+        struct coord_header *h = coord_header(c);
+        atomic_fetch_add(&h->bell, 1);
+        os_wake(&h->bell, INT32_MAX);
+    }
+}
+
+void coord_wake_writers(struct cell *cell)
+{
+    if (atomic_load(&cell->stable_waiters) == 0) return;
+    if (atomic_exchange(&cell->stable_waiters, 0) != 0)
+        os_wake((_Atomic uint32_t *)(uintptr_t)low_half(&cell->stable), INT32_MAX);
+}
+
+/* Set the flag of every cell, fence, and tell whether all still show what was seen. [W1] */
+static bool still_as_seen(const struct cell_ref *cells, const uint64_t *seen, size_t count, uint32_t flag)
+{
+    for (size_t i = 0; i < count; i++)
+        if (cells[i].rw != NULL) atomic_fetch_or(&cells[i].rw->waiters, flag);
+    atomic_thread_fence(memory_order_seq_cst);
+    for (size_t i = 0; i < count; i++)
+        if (atomic_load(&cells[i].ro->visible) != seen[i] ||
+            atomic_load(&cells[i].ro->state) != CELL_LIVE)
+            return false;
+    return true;
+}
+
+void coord_wait_readers(const struct coord *c, const struct cell_ref *cells, const uint64_t *seen,
+                        size_t count, uint32_t timeout_ms)
+{
+    struct os_wait_item items[OS_WAITV_MAX];
+    if (count == 0) {
+        os_sleep_ms(timeout_ms);
+        return;
+    }
+    if (count == 1) {
+        if (still_as_seen(cells, seen, 1, WAIT_VISIBLE))
+            os_wait(low_half(&cells[0].ro->visible), (uint32_t)seen[0], timeout_ms);
+        return;
+    }
+    if (count <= OS_WAITV_MAX) {
+        if (!still_as_seen(cells, seen, count, WAIT_VISIBLE)) return;
+        for (size_t i = 0; i < count; i++)
+            items[i] = (struct os_wait_item){low_half(&cells[i].ro->visible), (uint32_t)seen[i]};
+        if (os_wait_many(items, count, timeout_ms)) return;
+    }
+    const struct coord_header *h = coord_header_ro(c);
+    uint32_t bell = atomic_load(&h->bell);
+    if (still_as_seen(cells, seen, count, WAIT_BELL)) os_wait(&h->bell, bell, timeout_ms); /* [W2] */
+}
+
+void coord_wait_stable(const struct cell_ref *cell, uint64_t seen, uint32_t timeout_ms)
+{
+    atomic_store(&cell->rw->stable_waiters, 1);
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load(&cell->ro->stable) == seen)
+        os_wait(low_half(&cell->ro->stable), (uint32_t)seen, timeout_ms);
+}
+
+/* ---- Syncs ---- */
+
+void coord_sync_begin(struct coord *c)
+{
+    pthread_mutex_lock(&c->sync_mutex);
+    if (!c->slot_held) return; /* alone under the gate: a crash now leaves the file unclean, nothing more */
+    atomic_store(&coord_slot(c, c->slot)->intent, atomic_load(&coord_header(c)->joins)); /* [Y1] */
+}
+
+void coord_sync_end(struct coord *c)
+{
+    if (c->slot_held) atomic_store(&coord_slot(c, c->slot)->intent, 0);
+    pthread_mutex_unlock(&c->sync_mutex);
+}
+
+bool coord_may_publish(const struct coord *c)
+{
+    if (!c->slot_held) return true;
+    uint32_t slots = atomic_load(&coord_header(c)->slots);
+    for (uint32_t i = 0; i < slots && i < SLOTS_MAX; i++) {
+        uint64_t intent = atomic_load(&coord_slot(c, i)->intent);
+        if (intent != 0 && intent < c->joined) return false; /* [Y3] */
+    }
+    return true;
+}
+
+/* Is a live handle there that joined before the intent, so that its descriptor still tells? */
+static bool somebody_eligible(const struct coord *c, uint64_t intent, uint32_t slots)
+{
+    for (uint32_t i = 0; i < slots; i++) {
+        uint64_t joined = atomic_load(&coord_slot(c, i)->joined);
+        if (joined != 0 && joined <= intent && !coord_slot_dead(c, i)) return true;
+    }
+    return false;
+}
+
+void coord_settle(struct coord *c)
+{
+    if (!c->slot_held) return;
+    uint32_t slots = atomic_load(&coord_header(c)->slots);
+    if (slots > SLOTS_MAX) slots = SLOTS_MAX;
+    for (uint32_t i = 0; i < slots; i++) {
+        struct slot *s = coord_slot(c, i);
+        uint64_t intent = atomic_load(&s->intent);
+        if (intent == 0 || !coord_slot_dead(c, i)) continue;
+        if (c->joined > intent) { /* [Y2] */
+            if (!somebody_eligible(c, intent, slots)) coord_poison(c);
+            continue;
+        }
+        coord_sync_begin(c);
+        int rc = os_sync(c->file);
+        if (rc < 0) coord_poison(c);
+        if (rc == 0) (void)atomic_compare_exchange_strong(&s->intent, &intent, 0);
+        coord_sync_end(c);
+    }
+}
+
+void coord_poison(const struct coord *c)
+{
+    atomic_store(&coord_header(c)->poison, 1); /* [Y4] */
+}
+
+int coord_check_poison(const struct coord *c)
+{
+    if (LIKELY(atomic_load(&coord_header_ro(c)->poison) == 0)) return 0;
+    return err_set(BECK_POISONED, "a sync of the file failed: close every handle on it and open it again");
+}
+
+/* ---- Pins ---- */
+
+void coord_pin(const struct coord *c, uint32_t pin, uint64_t segment)
+{
+    atomic_store(&coord_slot(c, c->slot)->pins[pin], segment);
+    atomic_thread_fence(memory_order_seq_cst); /* [R1] */
+}
+
+void coord_unpin(const struct coord *c, uint32_t pin)
+{
+    atomic_store_explicit(&coord_slot(c, c->slot)->pins[pin], 0, memory_order_release);
+}
+
+bool coord_pinned(const struct coord *c, uint64_t segment)
+{
+    uint32_t slots = atomic_load(&coord_header(c)->slots);
+    atomic_thread_fence(memory_order_seq_cst); /* [R2] */
+    for (uint32_t i = 0; i < slots && i < SLOTS_MAX; i++)
+        for (uint32_t p = 0; p < PINS_PER_SLOT; p++)
+            if (atomic_load(&coord_slot(c, i)->pins[p]) == segment && !coord_slot_dead(c, i)) return true;
+    return false;
+}

@@ -1,0 +1,188 @@
+/* coord.h -- the shared area: slots, lock words, cells, wake-ups, sync intents */
+#ifndef COORD_H
+#define COORD_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base.h"
+#include "format.h"
+#include "os.h"
+
+/* ---- What lies in the area. Volatile: rebuilt by whoever opens the file alone. ---- */
+
+struct tail { /* where the next frame goes; kept twice in a cell */
+    uint64_t segment; /* id; 0 = none yet, the next append makes one */
+    uint64_t next;    /* next offset */
+    int64_t max_timestamp;
+    uint32_t position;
+    uint32_t chain;
+    uint32_t zeroed; /* the segment's bytes from position to here were written as zeros */
+    uint32_t reserved;
+};
+
+enum cell_state { CELL_UNUSED = 0, CELL_LIVE = 1, CELL_DELETED = 2 };
+
+struct cell { /* one partition; field by field in doc/CONCURRENCY.md section 10 */
+    _Atomic uint64_t lock;
+    _Atomic uint64_t sync_lock;
+    _Atomic uint64_t topic;
+    _Atomic uint32_t partition;
+    _Atomic uint32_t state;
+    _Atomic uint32_t flip; /* tail[flip & 1] counts */
+    uint32_t pad0;
+    struct tail tail[2];
+    uint64_t pad1;
+
+    _Atomic uint64_t visible; /* on its own cache line: readers poll it */
+    _Atomic uint32_t waiters; /* 1 = somebody may wait on visible, 2 = on the bell */
+    uint32_t pad2[13];
+
+    _Atomic uint64_t written;
+    _Atomic uint64_t stable;
+    _Atomic uint32_t stable_waiters;
+    _Atomic uint32_t synced_position; /* of synced_segment; sync lock */
+    _Atomic uint64_t synced_segment;  /* 0 = unknown */
+    _Atomic int64_t synced_at;        /* wall clock, for flush.ms */
+    uint64_t pad3[3];
+};
+
+struct slot {
+    _Atomic uint32_t generation;
+    _Atomic uint32_t process; /* for people only */
+    _Atomic uint64_t joined;
+    _Atomic uint64_t intent; /* joins at the moment a sync began; 0 = none */
+    _Atomic uint64_t pins[PINS_PER_SLOT];
+    uint64_t pad[5];
+};
+
+struct coord_header {
+    uint64_t magic;
+    uint64_t layout;
+    _Atomic uint64_t instance; /* random, written last; 0 = being built, or nobody */
+    _Atomic uint64_t joins;
+    _Atomic uint64_t root_flips;
+    _Atomic uint32_t poison;
+    _Atomic uint32_t unclean; /* the superblocks say so */
+    _Atomic uint32_t bell;
+    _Atomic uint32_t cells;   /* in use; catalog lock */
+    _Atomic uint32_t extents; /* catalog lock */
+    _Atomic uint32_t slots;   /* highest ever claimed, plus 1 */
+};
+
+#define COORD_CATALOG_AT 4096u
+#define COORD_DIRECTORY_AT 8192u
+#define COORD_SLOTS_AT 32768u
+#define EXTENT_BLOCKS 4u
+#define EXTENT_CELLS (EXTENT_BLOCKS * BLOCK_BYTES / 256u)
+#define EXTENTS_MAX ((COORD_SLOTS_AT - COORD_DIRECTORY_AT) / 4u)
+
+_Static_assert(sizeof(struct cell) == 256, "cells fill extents");
+_Static_assert(offsetof(struct cell, visible) == 128, "readers' cache line");
+_Static_assert(offsetof(struct cell, written) == 192, "syncers' cache line");
+_Static_assert(sizeof(struct slot) == 128, "slots do not share cache lines");
+_Static_assert(sizeof(struct coord_header) <= COORD_CATALOG_AT, "header fits");
+_Static_assert(COORD_SLOTS_AT + SLOTS_MAX * sizeof(struct slot) == COORD_BYTES, "area is full");
+_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words are lock-free");
+
+/* ---- This handle's view of it ---- */
+
+/* A cell through both mappings: stores and compare-and-swap through rw, waits through ro. In a private
+ * view (a read-only handle on a file nobody has open) both lead to memory of the handle's own. */
+struct cell_ref {
+    struct cell *rw; /* NULL in a read-only handle */
+    const struct cell *ro;
+};
+
+struct coord {
+    const struct os_file *file;
+    struct os_map rw; /* data NULL in a read-only handle */
+    struct os_map ro;
+    struct os_map *extents; /* EXTENTS_MAX pairs: rw, ro; mapped when first needed */
+    pthread_mutex_t extents_mutex;
+    pthread_mutex_t sync_mutex; /* one sync at a time in a handle */
+    uint64_t instance;
+    uint64_t joined;
+    uint64_t self; /* this handle's lock word */
+    uint32_t slot;
+    bool slot_held;
+};
+
+/* ---- Life. The gate is held around all of these. ---- */
+BECK_PRIVATE int coord_open(struct coord *c, const struct os_file *file);
+BECK_PRIVATE void coord_close(struct coord *c);
+/* fork's child: give the mappings back without touching what they show. */
+BECK_PRIVATE void coord_forget(struct coord *c);
+/* Zero the area and prepare it; the instance id is written by coord_publish, last. [O1] */
+BECK_PRIVATE int coord_rebuild(struct coord *c);
+BECK_PRIVATE int coord_publish(struct coord *c);
+/* Is a usable area there (right layout, instance not 0)? Remembers the instance. */
+BECK_PRIVATE bool coord_present(struct coord *c);
+/* What the last users left in an area nobody uses now: poison, or an intent. */
+BECK_PRIVATE int coord_read_residue(const struct os_file *file, bool *poison_or_intent);
+BECK_PRIVATE int coord_zero(struct coord *c);
+
+/* ---- Slots and liveness ---- */
+BECK_PRIVATE int coord_claim_slot(struct coord *c); /* LIMIT */
+BECK_PRIVATE void coord_release_slot(struct coord *c);
+BECK_PRIVATE struct coord_header *coord_header(const struct coord *c);
+BECK_PRIVATE const struct coord_header *coord_header_ro(const struct coord *c);
+BECK_PRIVATE struct slot *coord_slot(const struct coord *c, uint32_t index);
+/* Is the owner a lock word names dead? [S1] */
+BECK_PRIVATE bool coord_owner_dead(const struct coord *c, uint64_t word);
+BECK_PRIVATE bool coord_slot_dead(const struct coord *c, uint32_t index);
+
+/* ---- Lock words ---- */
+enum lock_word { WORD_LOCK, WORD_SYNC };
+enum lock_policy { LOCK_TAKE_DEAD, LOCK_REPORT_DEAD, LOCK_TRY };
+enum lock_result {
+    LOCK_TAKEN = 0,
+    LOCK_FROM_DEAD = 1, /* taken from a dead owner: repair first [L2] */
+    LOCK_DEAD = 2,      /* LOCK_REPORT_DEAD: the owner is dead, not taken */
+    LOCK_HELD = 3       /* LOCK_TRY: somebody alive has it */
+};
+BECK_PRIVATE enum lock_result coord_lock(const struct coord *c, const struct cell_ref *cell,
+                                         enum lock_word which, enum lock_policy policy);
+BECK_PRIVATE void coord_unlock(const struct coord *c, const struct cell_ref *cell, enum lock_word which);
+
+/* ---- Cells ---- */
+BECK_PRIVATE struct cell_ref coord_catalog_cell(const struct coord *c);
+BECK_PRIVATE int coord_cell(struct coord *c, uint32_t index, struct cell_ref *cell);
+/* The first block of extent `index`, or 0. */
+BECK_PRIVATE uint32_t coord_extent_block(const struct coord *c, uint32_t index);
+/* Register zeroed blocks as the next extent. Holds: catalog. LIMIT. */
+BECK_PRIVATE int coord_add_extent(struct coord *c, uint32_t block);
+
+/* Read the tail consistently without the lock: for sync leaders. */
+BECK_PRIVATE void cell_tail_snapshot(const struct cell *cell, struct tail *tail);
+/* Holds: the cell's lock. */
+BECK_PRIVATE void cell_tail_get(const struct cell *cell, struct tail *tail);
+BECK_PRIVATE void cell_tail_set(struct cell *cell, const struct tail *tail);
+BECK_PRIVATE void word_raise(_Atomic uint64_t *word, uint64_t to); /* compare-and-swap-max */
+
+/* ---- Waiting [W1] [W2] ---- */
+/* After raising visible: wake whoever may wait for it. */
+BECK_PRIVATE void coord_wake_readers(const struct coord *c, struct cell *cell);
+BECK_PRIVATE void coord_wake_writers(struct cell *cell);
+/* Wait until some cell's visible moves away from what `seen` says; returns early at will. */
+BECK_PRIVATE void coord_wait_readers(const struct coord *c, const struct cell_ref *cells, const uint64_t *seen,
+                                     size_t count, uint32_t timeout_ms);
+BECK_PRIVATE void coord_wait_stable(const struct cell_ref *cell, uint64_t seen, uint32_t timeout_ms);
+
+/* ---- Syncs: intents and poison [Y1]..[Y4] ---- */
+BECK_PRIVATE void coord_sync_begin(struct coord *c);
+BECK_PRIVATE void coord_sync_end(struct coord *c);
+/* No intent is left that was set before this handle joined? */
+BECK_PRIVATE bool coord_may_publish(const struct coord *c);
+/* Settle the intents of the dead. */
+BECK_PRIVATE void coord_settle(struct coord *c);
+BECK_PRIVATE void coord_poison(const struct coord *c);
+BECK_PRIVATE int coord_check_poison(const struct coord *c); /* POISONED */
+
+/* ---- Pins [R1] [R2] ---- */
+BECK_PRIVATE void coord_pin(const struct coord *c, uint32_t pin, uint64_t segment);
+BECK_PRIVATE void coord_unpin(const struct coord *c, uint32_t pin);
+/* Does a live handle pin this segment? The fence of [R2] is inside. */
+BECK_PRIVATE bool coord_pinned(const struct coord *c, uint64_t segment);
+
+#endif

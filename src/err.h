@@ -1,0 +1,20 @@
+/* err.h -- status codes from one table; where an error is born
+ *
+ * An error is born in one call of err_set, which records what and where in words; after that only the
+ * status is passed on. The text belongs to the thread, so that threads sharing a handle never mix their
+ * messages and nothing is allocated. */
+#ifndef ERR_H
+#define ERR_H
+
+#include "base.h"
+
+/* Record the message of `status` for this thread and return `status`. */
+BECK_PRIVATE int err_set(int status, const char *format, ...) PRINTF_LIKE(2, 3);
+/* Put "prefix: " before the message of this thread; returns `status` unchanged. */
+BECK_PRIVATE int err_context(int status, const char *format, ...) PRINTF_LIKE(2, 3);
+/* The message of the last error of this thread. */
+BECK_PRIVATE const char *err_message(void);
+/* The position, for code that tries something and wants the old message back. */
+BECK_PRIVATE void err_clear(void);
+
+#endif

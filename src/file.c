@@ -1,0 +1,246 @@
+/* file.c -- the one file: superblocks, formatting, checked reads and writes
+ *
+ *     0     superblock A        16 KiB  superblock B
+ *     64 KiB .. 224 KiB         the coordination area
+ *     224 KiB ..                segments
+ *
+ * Invariants
+ *  [C3] a superblock changes as copy A, sync, copy B, sync: at every instant one copy is whole and stable
+ *
+ * A crash while formatting leaves zeroed superblocks, which the next opener formats again; the content is
+ * stable before the first superblock is written, and the name of the file before anybody is answered. */
+#include "file.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "batch.h"
+#include "bytes.h"
+#include "err.h"
+
+static char *copy_text(const char *text)
+{
+    size_t n = strlen(text) + 1;
+    char *copy = malloc(n);
+    if (copy != NULL) memcpy(copy, text, n);
+    return copy;
+}
+
+static int file_open_path(struct file *f, const char *path, const beck_options *options)
+{
+    uint32_t mode = options->file_mode != 0 ? options->file_mode : 0644;
+    bool readonly = (options->flags & BECK_OPEN_READONLY) != 0;
+    int rc = os_open(path, readonly ? OS_READ : OS_WRITE, 0, &f->os);
+    if (rc != BECK_NOT_FOUND || readonly || (options->flags & BECK_OPEN_NO_CREATE)) return rc;
+    rc = os_open(path, OS_CREATE, mode, &f->os);
+    /* Somebody else created it between the two calls, or the name is a dangling link. */
+    return rc == BECK_EXISTS ? os_open(path, OS_WRITE, 0, &f->os) : rc;
+}
+
+int file_open(struct file *f, const char *path, const beck_options *options)
+{
+    memset(f, 0, sizeof *f);
+    f->os.fd = -1;
+    f->readonly = (options->flags & BECK_OPEN_READONLY) != 0;
+    f->path = copy_text(path);
+    if (f->path == NULL) return err_set(BECK_NOMEM, "out of memory");
+    int rc = file_open_path(f, path, options);
+    if (rc == 0) rc = os_identity(&f->os, &f->identity);
+    if (rc == 0) rc = os_filesystem(&f->os, &f->fs);
+    if (rc == 0 && !f->fs.allowed && !(options->flags & BECK_OPEN_FORCE))
+        rc = err_set(BECK_FILESYSTEM,
+                     "beck needs ext4, xfs, btrfs or tmpfs, this is %s: locks and shared memory do not"
+                     " work there",
+                     f->fs.name);
+    if (rc < 0) os_close(&f->os);
+    return rc;
+}
+
+void file_close(struct file *f)
+{
+    if (f->path == NULL) return;
+    os_close(&f->os);
+    free(f->path);
+    f->path = NULL;
+}
+
+/* ---- Superblocks ---- */
+
+static int super_refused(const struct superblock *s, bool readonly)
+{
+    if (s->version > FORMAT_VERSION)
+        return err_set(BECK_NEWER, "format version %u: this beck knows up to %u", s->version,
+                       FORMAT_VERSION);
+    if (s->incompat & ~FEATURES_INCOMPAT)
+        return err_set(BECK_NEWER, "the file uses features this beck does not know (0x%x)", s->incompat);
+    if (!readonly && (s->readonly & ~FEATURES_READONLY))
+        return err_set(BECK_NEWER, "this beck can only read the file (features 0x%x)", s->readonly);
+    if (s->state != SUPER_CLEAN && s->state != SUPER_UNCLEAN)
+        return err_set(BECK_CORRUPT, "superblock: state %u", s->state);
+    if (s->root.block < HEAP_BLOCK || s->root.blocks == 0)
+        return err_set(BECK_CORRUPT, "superblock: catalog at block %u, %u blocks", s->root.block,
+                       s->root.blocks);
+    return 0;
+}
+
+int file_read_super(struct file *f, struct superblock *super)
+{
+    static const uint32_t at[2] = {SUPER_A_AT, SUPER_B_AT};
+    struct superblock copy[2];
+    uint8_t bytes[SUPER_BYTES];
+    int got[2], rc;
+    for (int i = 0; i < 2; i++) {
+        memset(&copy[i], 0, sizeof copy[i]);
+        if ((rc = os_read(&f->os, bytes, sizeof bytes, at[i])) < 0) return rc;
+        got[i] = super_decode(bytes, &copy[i]);
+    }
+    if (got[0] == 0 && got[1] == 0) return 0;
+    if (got[0] != 1 && got[1] != 1) {
+        if (got[0] == BECK_CORRUPT || got[1] == BECK_CORRUPT)
+            return err_set(BECK_CORRUPT, "both superblocks are damaged");
+        return err_set(BECK_NOT_BECK, "not a beck file");
+    }
+    int use = got[0] == 1 && (got[1] != 1 || copy[0].sequence >= copy[1].sequence) ? 0 : 1;
+    if ((rc = super_refused(&copy[use], f->readonly)) < 0) return rc;
+    *super = copy[use];
+    memcpy(f->uuid, super->uuid, sizeof f->uuid);
+    return 1;
+}
+
+int file_write_super(struct file *f, struct superblock *super)
+{
+    uint8_t bytes[SUPER_BYTES];
+    super->sequence++;
+    super_encode(super, bytes);
+    int rc = os_write_stable(&f->os, bytes, sizeof bytes, SUPER_A_AT); /* [C3] */
+    if (rc == 0) rc = os_write_stable(&f->os, bytes, sizeof bytes, SUPER_B_AT);
+    return rc;
+}
+
+void file_mark(const struct file *f, struct superblock *super)
+{
+    super->state = SUPER_UNCLEAN;
+    super->inode = f->identity.inode;
+    super->birth_s = f->identity.birth_s;
+    super->birth_ns = f->identity.birth_ns;
+    os_boot_id(super->boot_id);
+}
+
+bool file_same_boot(const struct file *f, const struct superblock *super)
+{
+    static const uint8_t unknown[16];
+    uint8_t boot[16];
+    os_boot_id(boot);
+    return memcmp(boot, unknown, 16) != 0 && memcmp(boot, super->boot_id, 16) == 0 &&
+           super->inode == f->identity.inode && super->birth_s == f->identity.birth_s &&
+           super->birth_ns == f->identity.birth_ns;
+}
+
+/* ---- Formatting ---- */
+
+/* The first frame of a new file: where the catalog goes on, and the first free ids. */
+static int write_first_frame(struct file *f, const struct segment_place *root,
+                             const struct segment_place *spare)
+{
+    uint8_t frame_bytes[512], link[64], ids[64];
+    struct entry e_link = {.type = ENTRY_LINK, .place = *spare};
+    struct entry e_ids = {.type = ENTRY_IDS, .topic = TOPIC_USER_FIRST, .next_id = spare->id + 1};
+    beck_record records[2] = {{.value = link, .value_size = (uint32_t)entry_encode(&e_link, link)},
+                              {.value = ids, .value_size = (uint32_t)entry_encode(&e_ids, ids)}};
+    struct batch_plan plan;
+    int rc = batch_measure(records, 2, os_now_ms(), sizeof frame_bytes - FRAME_BYTES, &plan);
+    if (rc < 0) return rc;
+    batch_encode(frame_bytes + FRAME_BYTES, records, 2, 0, &plan);
+    struct frame frame = {.length = (uint32_t)plan.bytes, .stable = 1};
+    frame.guard = frame_guard(root, SEGMENT_HEADER_BYTES, &frame, frame_bytes + FRAME_BYTES);
+    frame_encode(&frame, frame_bytes);
+    return os_write(&f->os, frame_bytes, FRAME_BYTES + (size_t)plan.bytes,
+                    place_at(root) + SEGMENT_HEADER_BYTES);
+}
+
+int file_format(struct file *f, uint32_t application_id)
+{
+    struct superblock super = {.version = FORMAT_VERSION, .application_id = application_id};
+    struct segment_place spare = {.id = 2, .block = HEAP_BLOCK + 1, .blocks = 1};
+    super.root = (struct segment_place){.id = 1, .block = HEAP_BLOCK, .blocks = 1};
+    int rc;
+    if (f->fs.copy_on_write) os_no_cow(&f->os);
+    if ((rc = os_random(super.uuid, sizeof super.uuid)) < 0) return rc;
+    if ((rc = os_random(&super.root.salt, sizeof super.root.salt)) < 0) return rc;
+    if ((rc = os_random(&spare.salt, sizeof spare.salt)) < 0) return rc;
+    memcpy(f->uuid, super.uuid, sizeof f->uuid);
+    if ((rc = os_allocate(&f->os, 0, HEAP_AT)) < 0) return rc;
+    if ((rc = file_zero(f, 0, HEAP_AT)) < 0) return rc;
+    if ((rc = file_make_segment(f, &super.root, TOPIC_CATALOG, 0, 0)) < 0) return rc;
+    if ((rc = file_zero(f, place_at(&super.root) + SEGMENT_HEADER_BYTES,
+                        BLOCK_BYTES - SEGMENT_HEADER_BYTES)) < 0)
+        return rc;
+    if ((rc = file_make_segment(f, &spare, TOPIC_CATALOG, 0, 0)) < 0) return rc;
+    if ((rc = file_zero(f, place_at(&spare) + SEGMENT_HEADER_BYTES,
+                        BLOCK_BYTES - SEGMENT_HEADER_BYTES)) < 0)
+        return rc;
+    if ((rc = write_first_frame(f, &super.root, &spare)) < 0) return rc;
+    if ((rc = os_sync(&f->os)) < 0) return rc;
+    file_mark(f, &super);
+    if ((rc = file_write_super(f, &super)) < 0) return rc;
+    return os_sync_directory(f->path);
+}
+
+/* ---- The page cache ---- */
+
+int file_forget_cache(struct file *f)
+{
+    bool gone = f->fs.memory;
+    uint64_t size;
+    int rc = os_size(&f->os, &size);
+    for (int tries = 0; rc == 0 && !gone && tries < 20; tries++) {
+        bool gone_front = true;
+        if (tries > 0) os_sleep_ms(10);
+        os_writeback(&f->os, 0, size);
+        rc = os_drop_cache(&f->os, 0, min_u64(size, COORD_AT), &gone_front);
+        gone = true;
+        if (rc == 0 && size > HEAP_AT) rc = os_drop_cache(&f->os, HEAP_AT, size, &gone);
+        gone = gone && gone_front;
+    }
+    if (rc < 0 || gone) return rc;
+    return err_set(BECK_BUSY, "a sync may have failed and the file is still cached by somebody: close"
+                              " every program that reads it and try again");
+}
+
+/* ---- Segments ---- */
+
+int file_read_segment(const struct file *f, const struct segment_place *place, uint64_t from, void *data,
+                      size_t bytes)
+{
+    if (from > place_bytes(place) || bytes > place_bytes(place) - from)
+        return err_set(BECK_CORRUPT, "segment %llu: [%llu, +%zu) lies outside of its %u blocks",
+                       (unsigned long long)place->id, (unsigned long long)from, bytes, place->blocks);
+    return os_read(&f->os, data, bytes, place_at(place) + from);
+}
+
+int file_make_segment(struct file *f, const struct segment_place *place, uint64_t topic, uint32_t partition,
+                      uint64_t base_offset)
+{
+    uint8_t bytes[SEGMENT_HEADER_BYTES];
+    struct segment_header h = {.id = place->id, .topic = topic, .base_offset = base_offset,
+                               .partition = partition, .salt = place->salt, .blocks = place->blocks};
+    ASSERT(place->block >= HEAP_BLOCK);
+    ASSERT(place->blocks > 0);
+    memcpy(h.uuid, f->uuid, sizeof h.uuid);
+    segment_header_encode(&h, bytes);
+    int rc = os_allocate(&f->os, place_at(place), place_bytes(place));
+    return rc < 0 ? rc : os_write(&f->os, bytes, sizeof bytes, place_at(place));
+}
+
+int file_zero(const struct file *f, uint64_t at, uint64_t bytes)
+{
+    static const uint8_t zeros[64 * 1024];
+    int rc = 0;
+    while (rc == 0 && bytes > 0) {
+        uint64_t n = min_u64(bytes, sizeof zeros);
+        rc = os_write(&f->os, zeros, (size_t)n, at);
+        at += n;
+        bytes -= n;
+    }
+    return rc;
+}

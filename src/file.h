@@ -1,0 +1,55 @@
+/* file.h -- the one file: superblocks, formatting, checked reads and writes */
+#ifndef FILE_H
+#define FILE_H
+
+#include "base.h"
+#include "format.h"
+#include "os.h"
+
+struct file {
+    struct os_file os;
+    char *path;
+    struct os_filesystem fs;
+    struct os_identity identity;
+    uint8_t uuid[16];
+    bool readonly;
+};
+
+/* Open or create `path`. Nothing is read yet. */
+BECK_PRIVATE int file_open(struct file *f, const char *path, const beck_options *options);
+BECK_PRIVATE void file_close(struct file *f);
+
+/* The valid superblock with the higher sequence; checks version and features. 1 = read, 0 = the file has
+ * never been formatted; NOT_BECK, CORRUPT, NEWER. */
+BECK_PRIVATE int file_read_super(struct file *f, struct superblock *super);
+/* Write it as both copies, each stable before the next, sequence raised. [C3] */
+BECK_PRIVATE int file_write_super(struct file *f, struct superblock *super);
+/* Note in `super` what proves later that the page cache was never lost. */
+BECK_PRIVATE void file_mark(const struct file *f, struct superblock *super);
+BECK_PRIVATE bool file_same_boot(const struct file *f, const struct superblock *super);
+/* Make an empty file: an empty catalog with its spare segment. Gate held. */
+BECK_PRIVATE int file_format(struct file *f, uint32_t application_id);
+
+/* Drop the page cache of everything that lasts and prove it gone; BUSY when it cannot be proved. */
+BECK_PRIVATE int file_forget_cache(struct file *f);
+
+/* Bytes [from, from + bytes) of a segment. CORRUPT when they lie outside of it. */
+BECK_PRIVATE int file_read_segment(const struct file *f, const struct segment_place *place, uint64_t from,
+                                   void *data, size_t bytes);
+/* A new segment: space, header. FULL. Its creator alone knows it. */
+BECK_PRIVATE int file_make_segment(struct file *f, const struct segment_place *place, uint64_t topic,
+                                   uint32_t partition, uint64_t base_offset);
+/* Write zeros. */
+BECK_PRIVATE int file_zero(const struct file *f, uint64_t at, uint64_t bytes);
+
+static inline uint64_t place_at(const struct segment_place *place)
+{
+    return (uint64_t)place->block * BLOCK_BYTES;
+}
+
+static inline uint64_t place_bytes(const struct segment_place *place)
+{
+    return (uint64_t)place->blocks * BLOCK_BYTES;
+}
+
+#endif

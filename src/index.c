@@ -1,0 +1,91 @@
+/* index.c -- sparse map of a sealed segment: offset and time to position
+ *
+ * Written once, when a segment is sealed, behind its last frame. It is a help and never the truth: it has
+ * a CRC of its own, and where it is missing or wrong the walk begins at the segment's first frame. */
+#include "index.h"
+
+#include <stdlib.h>
+
+#include "bytes.h"
+#include "err.h"
+
+int index_build(const struct segment_place *place, uint64_t base_offset, const uint8_t *data, uint64_t end,
+                struct buf *out)
+{
+    struct log_position at = log_begin(base_offset);
+    struct log_frame found;
+    uint8_t bytes[INDEX_HEADER_BYTES] = {0};
+    int64_t max_before = INT64_MIN;
+    uint64_t last = 0;
+    uint32_t count = 0;
+    int rc = buf_append(out, bytes, INDEX_HEADER_BYTES);
+    while (rc == 0 && at.position < end) {
+        bool intact = log_frame_at(place, &at, data + at.position, end - at.position, false, &found, NULL);
+        if (!intact && log_resync(place, &at, data, end, UINT64_MAX)) continue;
+        if (!intact) break;
+        if (count == 0 || found.position >= last + INDEX_SPACING) {
+            struct index_entry e = {(uint32_t)((uint64_t)found.batch.base_offset - base_offset),
+                                    found.position, max_before};
+            index_entry_encode(&e, bytes);
+            rc = buf_append(out, bytes, INDEX_ENTRY_BYTES);
+            last = found.position;
+            count++;
+        }
+        if (found.batch.max_timestamp > max_before) max_before = found.batch.max_timestamp;
+        log_advance(&at, &found);
+    }
+    if (rc < 0) return rc;
+    index_header_encode(place, out->data + INDEX_HEADER_BYTES, count, bytes);
+    memcpy(out->data, bytes, INDEX_HEADER_BYTES);
+    return 0;
+}
+
+/* Read and verify; NULL when there is nothing usable. */
+static uint8_t *index_load(const struct file *f, const struct segment_place *place, uint32_t index_at,
+                           uint32_t index_bytes, uint32_t *count)
+{
+    if (index_at == 0 || index_bytes > index_reserve(place_bytes(place))) return NULL;
+    uint8_t *data = malloc(index_bytes);
+    if (data == NULL) return NULL;
+    if (file_read_segment(f, place, index_at, data, index_bytes) == 0 &&
+        index_header_decode(data, index_bytes, place, count) == 0)
+        return data;
+    free(data);
+    return NULL;
+}
+
+struct log_position index_find(const struct file *f, const struct segment_place *place, uint64_t base_offset,
+                               uint32_t index_at, uint32_t index_bytes, int64_t wanted, bool by_time)
+{
+    struct log_position at = log_begin(base_offset);
+    uint32_t count = 0;
+    uint8_t *data = index_load(f, place, index_at, index_bytes, &count);
+    uint32_t low = 0, high = count; /* the last entry in [0, high) that is not too far */
+    while (data != NULL && high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        struct index_entry e;
+        index_entry_decode(data + INDEX_HEADER_BYTES + (size_t)middle * INDEX_ENTRY_BYTES, &e);
+        bool near = by_time ? e.max_before < wanted : base_offset + e.offset_delta <= (uint64_t)wanted;
+        if (near) low = middle;
+        else high = middle;
+    }
+    if (data != NULL && count > 0) {
+        struct index_entry e;
+        index_entry_decode(data + INDEX_HEADER_BYTES + (size_t)low * INDEX_ENTRY_BYTES, &e);
+        bool sane = e.position >= SEGMENT_HEADER_BYTES && e.position < index_at &&
+                    e.position % FRAME_ALIGN == 0;
+        if (low > 0 && sane)
+            at = (struct log_position){e.position, 0, base_offset + e.offset_delta, false};
+    }
+    free(data);
+    return at;
+}
+
+bool index_valid(const struct file *f, const struct segment_place *place, uint32_t index_at,
+                 uint32_t index_bytes)
+{
+    uint32_t count = 0;
+    uint8_t *data = index_load(f, place, index_at, index_bytes, &count);
+    free(data);
+    return data != NULL;
+}

@@ -1,0 +1,108 @@
+/* os.h -- the seam: the only way to a system call
+ *
+ * Everything beck asks of the system goes through these functions, so that another system is one more
+ * file, and a test can stand in between. Preconditions are asserted; every failure is born here, with
+ * errno turned into a status and words. Short counts and EINTR never reach the caller. */
+#ifndef OS_H
+#define OS_H
+
+#include <stdatomic.h>
+
+#include "base.h"
+
+struct os_file {
+    int fd;
+    bool readonly;
+};
+
+struct os_identity {
+    uint64_t device;
+    uint64_t inode;
+    int64_t birth_s; /* 0 when the file system does not know */
+    uint32_t birth_ns;
+    uint64_t links;
+};
+
+struct os_filesystem {
+    const char *name;
+    bool allowed;       /* on the list of file systems beck is tested on */
+    bool mapped_writes; /* stores through a mapping into allocated space cannot fail */
+    bool memory;        /* nothing survives a power loss: no poison, no proof */
+    bool copy_on_write; /* wants NOCOW before the first byte */
+};
+
+/* ---- Files. `path` is only for opening and messages. ---- */
+enum os_open_mode { OS_READ, OS_WRITE, OS_CREATE };
+/* OS_WRITE and OS_READ: NOT_FOUND when missing. OS_CREATE makes a new file, EXISTS when there is one, and
+ * follows no symbolic link. PERMISSION, READONLY, INVALID (not a regular file). Never gives descriptors 0-2. */
+BECK_PRIVATE int os_open(const char *path, enum os_open_mode mode, uint32_t permissions, struct os_file *f);
+BECK_PRIVATE void os_close(struct os_file *f);
+BECK_PRIVATE int os_size(const struct os_file *f, uint64_t *bytes);
+BECK_PRIVATE int os_identity(const struct os_file *f, struct os_identity *id);
+/* MOVED when `path` no longer names this file. */
+BECK_PRIVATE int os_still_there(const char *path, const struct os_file *f);
+BECK_PRIVATE int os_filesystem(const struct os_file *f, struct os_filesystem *fs);
+BECK_PRIVATE void os_no_cow(const struct os_file *f);
+
+/* Read exactly `bytes`; what lies behind the end of the file reads as zeros. */
+BECK_PRIVATE int os_read(const struct os_file *f, void *data, size_t bytes, uint64_t at);
+BECK_PRIVATE int os_write(const struct os_file *f, const void *data, size_t bytes, uint64_t at);
+/* Write and make just these bytes stable (and what leads to them). FULL, IO; IO = outcome unknown. */
+BECK_PRIVATE int os_write_stable(const struct os_file *f, const void *data, size_t bytes, uint64_t at);
+/* Reserve space, growing the file as needed; FULL. Never shrinks. */
+BECK_PRIVATE int os_allocate(const struct os_file *f, uint64_t at, uint64_t bytes);
+BECK_PRIVATE int os_truncate(const struct os_file *f, uint64_t bytes);
+BECK_PRIVATE int os_sync(const struct os_file *f);
+/* Make the name of the file stable. */
+BECK_PRIVATE int os_sync_directory(const char *path);
+/* Start writing these bytes to the device; a hint. */
+BECK_PRIVATE void os_writeback(const struct os_file *f, uint64_t at, uint64_t bytes);
+/* Drop clean cached pages, and tell whether none of [from, to) is cached any more. */
+BECK_PRIVATE int os_drop_cache(const struct os_file *f, uint64_t from, uint64_t to, bool *gone);
+
+/* ---- Mappings, shared; `at` is a multiple of 16 KiB; they may reach behind the end of the file. ---- */
+struct os_map {
+    uint8_t *data; /* byte `at` of the file */
+    uint64_t bytes;
+    uint8_t *base; /* what the system mapped, page aligned */
+    size_t base_bytes;
+};
+BECK_PRIVATE int os_map(const struct os_file *f, uint64_t at, uint64_t bytes, bool writable, struct os_map *map);
+BECK_PRIVATE void os_unmap(struct os_map *map);
+/* Make the pages of [from, to) present and writable so that stores do not fault; a hint. */
+BECK_PRIVATE void os_populate(const struct os_map *map, uint64_t from, uint64_t to);
+/* Make [from, to) of the mapping stable, whoever wrote it; IO = outcome unknown. */
+BECK_PRIVATE int os_map_sync(const struct os_map *map, uint64_t from, uint64_t to);
+/* Every mapped store that recovery depends on goes through here. */
+BECK_PRIVATE void os_store(uint8_t *to, const void *from, size_t bytes);
+
+/* ---- Byte locks of the open file description; they vanish with the process. ---- */
+BECK_PRIVATE int os_lock(const struct os_file *f, uint64_t byte, bool exclusive); /* BUSY, never waits */
+BECK_PRIVATE int os_unlock(const struct os_file *f, uint64_t byte);
+/* Does another description hold a write lock on any of these bytes? */
+BECK_PRIVATE int os_locked_by_other(const struct os_file *f, uint64_t byte, uint64_t count, bool *locked);
+
+/* ---- Waiting. All return early now and then; the caller looks again. ---- */
+BECK_PRIVATE void os_wait(const _Atomic uint32_t *word, uint32_t expected, uint32_t timeout_ms);
+#define OS_WAITV_MAX 128u
+struct os_wait_item {
+    const _Atomic uint32_t *word;
+    uint32_t expected;
+};
+/* False when the system has no such call: wait on one word instead. */
+BECK_PRIVATE bool os_wait_many(const struct os_wait_item *items, size_t count, uint32_t timeout_ms);
+BECK_PRIVATE void os_wake(_Atomic uint32_t *word, int32_t count);
+BECK_PRIVATE void os_sleep_ms(uint32_t ms);
+
+/* ---- Clocks, chance, identity ---- */
+BECK_PRIVATE int64_t os_now_ms(void);       /* since 1970, may jump */
+BECK_PRIVATE int64_t os_monotonic_ms(void); /* never compared between processes */
+BECK_PRIVATE int os_random(void *data, size_t bytes);
+BECK_PRIVATE void os_boot_id(uint8_t id[16]); /* zeros when unknown */
+BECK_PRIVATE uint32_t os_process_id(void);    /* for people only */
+
+/* A page that reads 1 in this process and 0 in every fork of it; NULL when the system cannot. */
+BECK_PRIVATE const _Atomic uint32_t *os_fork_page(void);
+BECK_PRIVATE void os_fork_page_free(const _Atomic uint32_t *page);
+
+#endif
