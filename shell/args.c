@@ -21,6 +21,12 @@ void *must_alloc(void *memory, size_t size)
     return result;
 }
 
+char *must_copy(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    return memcpy(must_alloc(NULL, size), text, size);
+}
+
 /* ---- Commands ---- */
 static const char *last_word(const char *name)
 {
@@ -53,7 +59,8 @@ int usage_error(const struct command *command, const char *format, ...)
     return EXIT_USAGE;
 }
 
-static int unknown_command(const struct command *parent, const struct command *table, const char *word)
+static int unknown_command(const struct command *parent, const struct command *table,
+                           const char *word)
 {
     const char *words[WORDS_MAX];
     size_t count = 0;
@@ -71,7 +78,8 @@ static bool wants_help(int argc, char **argv)
     return false;
 }
 
-int command_dispatch(const struct command *parent, const struct command *table, int argc, char **argv)
+int command_dispatch(const struct command *parent, const struct command *table, int argc,
+                     char **argv)
 {
     if (argc < 1) return usage_error(parent, "a command is missing");
     const struct command *command = command_find(table, argv[0]);
@@ -161,12 +169,18 @@ const char *unescape(const char *position, char *byte)
     return position + 4;
 }
 
-bool parse_text(const char *text, struct text *result)
+bool parse_text(char *text, struct text *result)
 {
-    result->bytes = must_alloc(NULL, strlen(text) + 1);
-    result->size = 0;
-    while (text != NULL && *text != '\0') text = unescape(text, &result->bytes[result->size++]);
-    return text != NULL && result->size > 0;
+    char byte;
+    const char *position = text;
+    while (position != NULL && *position != '\0') position = unescape(position, &byte);
+    *result = (struct text){.bytes = text};
+    if (position == NULL || *text == '\0') return false;
+    for (position = text; *position != '\0';) {
+        position = unescape(position, &byte);
+        text[result->size++] = byte; /* never longer than what was read */
+    }
+    return true;
 }
 
 /* ---- Suggestions ---- */

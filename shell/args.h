@@ -27,9 +27,10 @@ struct command {
 void command_help(const struct command *command);
 /* The command of this name in a table, or NULL. The name is the last word of command->name. */
 const struct command *command_find(const struct command *table, const char *name);
-/* Runs argv[0] of the table, or prints its help when --help is among the arguments; `parent` is NULL for
- * the table of the program. */
-int command_dispatch(const struct command *parent, const struct command *table, int argc, char **argv);
+/* Runs argv[0] of the table, or prints its help when --help is among the arguments; `parent` is
+ * NULL for the table of the program. */
+int command_dispatch(const struct command *parent, const struct command *table, int argc,
+                     char **argv);
 /* Prints one line with the way to the help and returns EXIT_USAGE. `command` may be NULL. */
 int usage_error(const struct command *command, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -37,16 +38,16 @@ int usage_error(const struct command *command, const char *format, ...)
 /* The options of one command line. Options may stand anywhere; "--" ends them. */
 struct args {
     const struct command *command;
-    const char *short_options;          /* as for getopt, without a leading ':' */
-    const struct option *long_options;  /* with values from ARGS_LONG on; may be NULL */
+    const char *short_options;         /* as for getopt, without a leading ':' */
+    const struct option *long_options; /* with values from ARGS_LONG on; may be NULL */
     int argc;
     char **argv;
 };
 
 enum {
     ARGS_LONG = 256, /* the value of the first long option: never a character */
-    ARGS_END = -1, /* no more options: the rest is argv[optind] to argv[argc - 1] */
-    ARGS_WRONG = -2 /* an option is wrong and that was printed: return EXIT_USAGE */
+    ARGS_END = -1,   /* no more options: the rest is argv[optind] to argv[argc - 1] */
+    ARGS_WRONG = -2  /* an option is wrong and that was printed: return EXIT_USAGE */
 };
 
 /* The next option as getopt_long tells it, ARGS_END or ARGS_WRONG. */
@@ -58,19 +59,21 @@ int args_positional(const struct args *args, int least, int most, const char *wa
 bool parse_number(const char *text, int64_t min, int64_t max, int64_t *number);
 
 struct text {
-    char *bytes; /* never NULL once parsed; may hold any byte */
+    char *bytes; /* never NULL once parsed; any bytes */
     size_t size;
 };
 
-/* One character of a text with escapes (\n \r \t \0 \\ \xNN); the position after it, NULL when wrong. */
+/* One character of a text with escapes (\n \r \t \0 \\ \xNN). Returns the position after it,
+ * or NULL when it is wrong. */
 const char *unescape(const char *position, char *byte);
-/* A whole text with escapes; it must not be empty. The bytes live until the program ends. */
-bool parse_text(const char *text, struct text *result);
+/* A whole text with escapes, which must not be empty. The result takes the place of `text`. */
+bool parse_text(char *text, struct text *result);
 
 /* The index of the word most like `word`, or `count` when none is. */
 size_t nearest_word(const char *word, const char *const *words, size_t count);
 
 /* Memory or the end of the program. */
 void *must_alloc(void *memory, size_t size);
+char *must_copy(const char *text);
 
 #endif

@@ -12,8 +12,8 @@
 #include <time.h>
 
 #define POLL_RECORDS 2048u
-/* The longest wait for a record: a signal that came just before the wait, or a reader of our output that
- * has gone, is noticed after so long. */
+/* The longest wait for a record: a signal that came just before the wait, or a reader of our output
+ * that has gone, is noticed after so long. */
 #define WAIT_MS 1000
 #define NO_STOP INT64_MAX
 
@@ -36,7 +36,7 @@ struct reading {
     int64_t stop_time; /* or NO_STOP */
     int64_t left;      /* records still wanted */
     bool exit_at_end, json, start_given, separators_given;
-    const char *format_text;
+    char *format_text;
     struct text separator, key_separator;
     struct format format;
     /* progress */
@@ -50,18 +50,18 @@ static const char help[] =
     "\n"
     "Prints the records of topics, from the oldest on, and waits for more.\n"
     "\n"
-    "  -o OFFSET    where to begin in every partition: beginning (default), end, N (offset N), -N (the\n"
-    "               last N), s@MS (records from that time on; milliseconds since 1970); e@MS is where to\n"
-    "               end: before the first record of that time; s@ and e@ may both be given\n"
+    "  -o OFFSET    where to begin in every partition: beginning (default), end, N (offset N),\n"
+    "               -N (the last N) or s@MS (from that time on; milliseconds since 1970);\n"
+    "  -o e@MS      where to end: before the first record of that time\n"
     "  -c COUNT     exit after so many records\n"
     "  -e           exit when everything there is has been read\n"
     "  -p PART      only this partition; may be repeated\n"
-    "  -f FORMAT    %s value, %S its size (-1 null), %k key, %K its size, %T time in ms, %h headers,\n"
-    "               %t topic, %p partition, %o offset, %%, and \\n \\r \\t \\0 \\\\ \\xNN\n"
+    "  -f FORMAT    %s value, %S its size (-1 null), %k key, %K its size, %T time in ms,\n"
+    "               %h headers, %t topic, %p partition, %o offset, %%, \\n \\r \\t \\0 \\\\ \\xNN\n"
     "  -J           one JSON object a line; what is no UTF-8 is also there as ..._base64\n"
     "  -K SEP       print the key and SEP before the value\n"
     "  -D SEP       print SEP after each record (default \\n)\n"
-    "  -q           do not tell about missing records; the exit code still does\n"
+    "  -q           no recovery report and no word about missing records; the exit code stays\n"
     "  --unchecked  do not verify checksums while reading\n"
     "Exit code 2: damaged or lost records were missing.\n"
     "\n"
@@ -102,7 +102,8 @@ static int add_partition(struct reading *r, const struct command *self, const ch
 {
     int64_t number = 0;
     if (!parse_number(text, 0, BECK_PARTITIONS_MAX - 1, &number))
-        return usage_error(self, "-p: '%s' is not a partition from 0 to %d", text, BECK_PARTITIONS_MAX - 1);
+        return usage_error(self, "-p: '%s' is not a partition from 0 to %d", text,
+                           BECK_PARTITIONS_MAX - 1);
     for (size_t i = 0; i < r->config.partition_count; i++)
         if (r->partitions[i] == number) return 0;
     r->partitions[r->config.partition_count++] = (int32_t)number;
@@ -110,7 +111,8 @@ static int add_partition(struct reading *r, const struct command *self, const ch
     return 0;
 }
 
-static int read_separator(struct reading *r, const struct command *self, int option, struct text *text)
+static int read_separator(struct reading *r, const struct command *self, int option,
+                          struct text *text)
 {
     r->separators_given = true;
     if (parse_text(optarg, text)) return 0;
@@ -150,9 +152,9 @@ static int check_options(struct reading *r, const struct command *self)
 
 static int read_command_line(struct reading *r, const struct command *self, int argc, char **argv)
 {
-    static const struct option options[] = {{"unchecked", no_argument, NULL, OPTION_UNCHECKED}, {0}};
-    struct args args = {.command = self, .short_options = "o:c:ef:JK:D:p:q", .long_options = options,
-                        .argc = argc, .argv = argv};
+    static const struct option options[] = {{"unchecked", no_argument, NULL, OPTION_UNCHECKED},
+                                            {0}};
+    struct args args = {self, "o:c:ef:JK:D:p:q", options, argc, argv};
     int option, status = 0;
     while (status == 0 && (option = args_next(&args)) != ARGS_END) {
         if (option == ARGS_WRONG) return EXIT_USAGE;
@@ -179,8 +181,7 @@ static struct ending *add_ending(struct reading *r, const char *topic, int32_t p
 {
     r->endings = must_alloc(r->endings, (r->ending_count + 1) * sizeof *r->endings);
     struct ending *ending = &r->endings[r->ending_count++];
-    *ending = (struct ending){.topic = must_alloc(NULL, strlen(topic) + 1), .partition = partition};
-    strcpy(ending->topic, topic);
+    *ending = (struct ending){.topic = must_copy(topic), .partition = partition};
     r->endings_left++;
     return ending;
 }
@@ -200,9 +201,10 @@ static int list_endings(struct reading *r)
         const beck_topic_info *info = NULL;
         int rc = beck_topic_describe(r->session.db, r->config.topics[t], &info);
         if (rc < 0) return session_error(&r->session, rc);
-        size_t count = r->config.partition_count > 0 ? r->config.partition_count : info->config.partitions;
+        bool chosen = r->config.partition_count > 0;
+        size_t count = chosen ? r->config.partition_count : info->config.partitions;
         for (size_t i = 0; i < count; i++)
-            find_ending(r, info->name, r->config.partition_count > 0 ? r->partitions[i] : (int32_t)i);
+            find_ending(r, info->name, chosen ? r->partitions[i] : (int32_t)i);
     }
     return 0;
 }
@@ -221,7 +223,7 @@ static size_t count_before_end(struct reading *r, struct ending *ending, const b
     return count;
 }
 
-/* What follows in a partition that has reached the time is not even read. Failing only costs time. */
+/* What follows in a partition that has reached the time is not read; failing only costs time. */
 static void skip_to_end(struct reading *r, const struct ending *ending)
 {
     const beck_topic_info *info = NULL;
@@ -249,7 +251,7 @@ static void write_records(struct reading *r, const beck_record *records, size_t 
 
 static void tell_gap(struct reading *r)
 {
-    static const char *const causes[] = {"unknown cause", "damaged", "deleted", "lost in a power failure"};
+    static const char *const causes[] = {"unknown", "damaged", "deleted", "lost in a power cut"};
     beck_event_info event = {0};
     if (beck_event(r->consumer, &event) < 0 || event.type != BECK_EVENT_GAP) return;
     if (event.cause == BECK_GAP_CORRUPT || event.cause == BECK_GAP_LOST) r->damaged = true;
@@ -261,14 +263,17 @@ static void tell_gap(struct reading *r)
     if (event.to - event.from == 1)
         fprintf(stderr, "record %" PRId64 " is missing (%s)\n", event.from, cause);
     else
-        fprintf(stderr, "records %" PRId64 " to %" PRId64 " are missing (%s)\n", event.from, event.to - 1,
-                cause);
+        fprintf(stderr, "records %" PRId64 " to %" PRId64 " are missing (%s)\n", event.from,
+                event.to - 1, cause);
 }
 
-/* Whether there is nothing to wait for once everything visible has been read. */
-static bool is_over(const struct reading *r)
+/* How long to wait for a record once everything visible has been read; 0 = not at all. */
+static int32_t waiting_time(const struct reading *r)
 {
-    return r->exit_at_end || (r->stop_time != NO_STOP && now_ms() >= r->stop_time);
+    if (r->exit_at_end) return 0;
+    if (r->stop_time == NO_STOP) return WAIT_MS;
+    int64_t rest = r->stop_time - now_ms();
+    return rest <= 0 ? 0 : rest < WAIT_MS ? (int32_t)rest : WAIT_MS;
 }
 
 static bool is_done(const struct reading *r)
@@ -279,19 +284,18 @@ static bool is_done(const struct reading *r)
 
 static int read_on(struct reading *r)
 {
-    int32_t timeout = 0;
+    bool idle = false;
     while (!is_done(r) && !interrupted()) {
         const beck_record *records = NULL;
         size_t count = 0;
         size_t wanted = r->left < (int64_t)POLL_RECORDS ? (size_t)r->left : POLL_RECORDS;
-        bool over = is_over(r); /* before the poll: what came until then is still to be read */
-        int rc = beck_poll(r->consumer, wanted, timeout, &records, &count);
+        int32_t waiting = waiting_time(r); /* asked before the poll: what came until then is read */
+        int rc = beck_poll(r->consumer, wanted, idle ? waiting : 0, &records, &count);
         if (rc < 0) return session_error(&r->session, rc);
         if (rc == BECK_EVENT) tell_gap(r);
         if (count > 0) write_records(r, records, count);
-        bool idle = rc != BECK_EVENT && count == 0;
-        if (idle && timeout == 0 && over) break;
-        timeout = idle && !over ? WAIT_MS : 0;
+        idle = rc != BECK_EVENT && count == 0;
+        if (idle && waiting == 0) break;
         if (idle) out_flush(&r->out);
         if (idle) out_is_abandoned(&r->out);
     }
@@ -299,12 +303,13 @@ static int read_on(struct reading *r)
 }
 
 /* ---- Open and close ---- */
-/* Following a topic wants to be woken at once, which needs the right to write; reading up to the end does
- * not, and leaves the file alone. */
+/* Following a topic wants to be woken at once, which needs the right to write; reading up to the
+ * end does not, and leaves the file alone. */
 static int open_file(struct reading *r)
 {
     r->session.readonly_will_do = true;
-    return session_open(&r->session, BECK_OPEN_NO_CREATE | (r->exit_at_end ? BECK_OPEN_READONLY : 0));
+    uint32_t access = r->exit_at_end ? BECK_OPEN_READONLY : 0;
+    return session_open(&r->session, BECK_OPEN_NO_CREATE | access);
 }
 
 static int open_consumer(struct reading *r)
@@ -321,27 +326,31 @@ static int open_consumer(struct reading *r)
     return rc >= 0 ? 0 : session_error(&r->session, rc);
 }
 
+static int print_records(struct reading *r)
+{
+    signal(SIGPIPE, SIG_IGN); /* a reader that had enough is no reason to leave the file unclosed */
+    interrupt_watch();
+    out_open(&r->out);
+    int status = out_close(&r->out, read_on(r));
+    return status == EXIT_FINE && r->damaged ? EXIT_DAMAGE : status;
+}
+
 static int consume(struct reading *r)
 {
     if (open_file(r) < 0) return EXIT_ERROR;
     int status = open_consumer(r);
-    if (status != 0) return session_close(&r->session, status);
-    signal(SIGPIPE, SIG_IGN); /* a reader that had enough is no reason to leave the file unclosed */
-    interrupt_watch();
-    out_open(&r->out);
-    status = read_on(r);
-    status = out_close(&r->out, status);
-    beck_consumer_close(r->consumer);
-    status = session_close(&r->session, status);
+    if (status == 0) status = print_records(r);
     for (size_t i = 0; i < r->ending_count; i++) free(r->endings[i].topic);
     free(r->endings);
-    if (status == EXIT_FINE && r->damaged) status = EXIT_DAMAGE;
-    return interrupt_exit_code(status);
+    beck_consumer_close(r->consumer);
+    return interrupt_exit_code(session_close(&r->session, status));
 }
 
 static int run(const struct command *self, int argc, char **argv)
 {
-    struct reading r = {.config = {.size = sizeof r.config}, .stop_time = NO_STOP, .left = INT64_MAX,
+    struct reading r = {.config = {.size = sizeof r.config},
+                        .stop_time = NO_STOP,
+                        .left = INT64_MAX,
                         .separator = {"\n", 1}};
     int status = read_command_line(&r, self, argc, argv);
     return status != 0 ? status : consume(&r);

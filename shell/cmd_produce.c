@@ -14,8 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* What the pipe holds is appended as one batch: a slow pipe gives small batches, each visible at once, a
- * fast one gives large ones, which share a sync. While a batch is appended the pipe fills again. */
+/* What the pipe holds is appended as one batch: a slow pipe gives small batches, each visible at
+ * once, a fast one gives large ones, which share a sync. While a batch is appended the pipe fills
+ * again. */
 #define BATCH_BYTES (1u << 20)
 #define BATCH_RECORDS 16384u
 #define PIPE_BYTES (1 << 20)
@@ -52,9 +53,9 @@ struct producer {
 static const char help[] =
     "Usage: beck produce FILE TOPIC [OPTION]...\n"
     "\n"
-    "Appends every line of standard input as a record. Creates the file and the topic when they are\n"
-    "missing. What a pipe holds is appended as one batch, so that a slow pipe's lines are visible at\n"
-    "once. An empty line is a record with an empty value.\n"
+    "Appends every line of standard input as a record. Creates the file and the topic when they\n"
+    "are missing. What a pipe holds is appended as one batch, so that a slow pipe's lines are\n"
+    "visible at once. An empty line is a record with an empty value.\n"
     "\n"
     "  -K SEP       the text before the first SEP is the key; without SEP in it a line has no key\n"
     "  -k KEY       the key of every record\n"
@@ -62,8 +63,8 @@ static const char help[] =
     "  -D SEP       what ends a record (default \\n)\n"
     "  -p PART      the partition (default: by key, or spread without a key)\n"
     "  -Z           an empty key or value is null\n"
-    "  --sync sync|os  a new topic: acknowledge on stable storage (sync, the default) or as soon as all\n"
-    "               processes see it (os); an existing os topic: sync waits for stable storage\n"
+    "  --sync CLASS a new topic: acknowledge on stable storage (sync, the default) or as soon as\n"
+    "               all processes see it (os); an existing os topic: sync waits all the same\n"
     "  -q           no summary and no recovery report\n"
     "SEP may hold \\n \\r \\t \\0 \\\\ \\xNN.\n"
     "\n"
@@ -76,8 +77,10 @@ static const char help[] =
 static int add_header(struct producer *p, const struct command *self, char *text)
 {
     char *equals = strchr(text, '=');
-    if (equals == NULL || equals == text) return usage_error(self, "-H: '%s' is not NAME=VALUE", text);
-    if (p->header_count == HEADERS_MAX) return usage_error(self, "-H: more than %u headers", HEADERS_MAX);
+    if (equals == NULL || equals == text)
+        return usage_error(self, "-H: '%s' is not NAME=VALUE", text);
+    if (p->header_count == HEADERS_MAX)
+        return usage_error(self, "-H: more than %u headers", HEADERS_MAX);
     beck_header *header = &p->headers[p->header_count++];
     header->name = text;
     header->name_size = (uint32_t)(equals - text);
@@ -93,11 +96,13 @@ static int read_option(struct producer *p, const struct command *self, int optio
     switch (option) {
     case 'K':
         p->key_splits = true;
-        if (!parse_text(optarg, &p->key_separator)) return usage_error(self, "-K: bad separator '%s'", optarg);
+        if (!parse_text(optarg, &p->key_separator))
+            return usage_error(self, "-K: bad separator '%s'", optarg);
         break;
     case 'D':
         p->unit = "record";
-        if (!parse_text(optarg, &p->separator)) return usage_error(self, "-D: bad separator '%s'", optarg);
+        if (!parse_text(optarg, &p->separator))
+            return usage_error(self, "-D: bad separator '%s'", optarg);
         break;
     case 'k':
         p->key_fixed = true;
@@ -106,7 +111,8 @@ static int read_option(struct producer *p, const struct command *self, int optio
     case 'H': return add_header(p, self, optarg);
     case 'p':
         if (!parse_number(optarg, 0, BECK_PARTITIONS_MAX - 1, &number))
-            return usage_error(self, "-p: '%s' is not a partition from 0 to %d", optarg, BECK_PARTITIONS_MAX - 1);
+            return usage_error(self, "-p: '%s' is not a partition from 0 to %d", optarg,
+                               BECK_PARTITIONS_MAX - 1);
         p->partition = (int32_t)number;
         break;
     case 'Z': p->empty_is_null = true; break;
@@ -123,8 +129,7 @@ static int read_option(struct producer *p, const struct command *self, int optio
 static int read_command_line(struct producer *p, const struct command *self, int argc, char **argv)
 {
     static const struct option options[] = {{"sync", required_argument, NULL, OPTION_SYNC}, {0}};
-    struct args args = {.command = self, .short_options = "K:k:H:D:p:Zq", .long_options = options,
-                        .argc = argc, .argv = argv};
+    struct args args = {self, "K:k:H:D:p:Zq", options, argc, argv};
     int option, status = 0;
     while (status == 0 && (option = args_next(&args)) != ARGS_END) {
         if (option == ARGS_WRONG) return EXIT_USAGE;
@@ -149,7 +154,8 @@ static int append_failed(const struct producer *p)
     if (p->count == 1)
         fprintf(stderr, "beck: %s %" PRIu64 ": ", p->unit, last_number(p));
     else
-        fprintf(stderr, "beck: %ss %" PRIu64 " to %" PRIu64 ": ", p->unit, p->record_total + 1, last_number(p));
+        fprintf(stderr, "beck: %ss %" PRIu64 " to %" PRIu64 ": ", p->unit, p->record_total + 1,
+                last_number(p));
     fprintf(stderr, "%s\n", beck_errmsg(p->session.db));
     return EXIT_ERROR;
 }
@@ -172,8 +178,8 @@ static const void *or_null(const struct producer *p, const char *bytes, size_t s
 
 static beck_record split_line(const struct producer *p, const char *line, size_t size)
 {
-    beck_record r = {.headers = p->headers, .header_count = p->header_count,
-                     .partition = BECK_ANY_PARTITION};
+    beck_record r = {
+        .headers = p->headers, .header_count = p->header_count, .partition = BECK_ANY_PARTITION};
     const struct text *sep = &p->key_separator;
     const char *found = p->key_splits ? memmem(line, size, sep->bytes, sep->size) : NULL;
     if (found != NULL) {
@@ -190,8 +196,9 @@ static beck_record split_line(const struct producer *p, const char *line, size_t
     return r;
 }
 
-/* Adds a record to the batch and appends the batch first when both would be too large. A record that the
- * library may refuse is a batch of its own, so that everything before it is appended and it can be named. */
+/* Adds a record to the batch and appends the batch first when both would be too large. A record
+ * that the library may refuse is a batch of its own, so that everything before it is appended and
+ * it can be named. */
 static int add_line(struct producer *p, const char *line, size_t size)
 {
     beck_record record = split_line(p, line, size);
@@ -222,7 +229,7 @@ static const char *find_separator(struct producer *p)
     return NULL;
 }
 
-/* Appends every record that is complete, and at the end of the input the last one without separator. */
+/* Appends every complete record, and at the end of the input the last one without separator. */
 static int append_complete(struct producer *p)
 {
     const char *end;
@@ -292,7 +299,7 @@ static int append_input(struct producer *p)
 }
 
 /* ---- The whole ---- */
-/* What to know about the topic before input is read: how large a batch may be, and that -p exists. */
+/* What to know about the topic before reading: how large a batch may be, and that -p exists. */
 static int look_at_topic(struct producer *p)
 {
     const beck_topic_info *info = NULL;
@@ -300,8 +307,8 @@ static int look_at_topic(struct producer *p)
     if (rc < 0) return session_error(&p->session, rc);
     size_t largest = info->config.max_message_bytes;
     if (p->partition >= (int64_t)info->config.partitions) {
-        fprintf(stderr, "beck: %s: topic '%s' has no partition %d, it has %u\n", p->session.path, p->name,
-                p->partition, info->config.partitions);
+        fprintf(stderr, "beck: %s: topic '%s' has no partition %d, it has %u\n", p->session.path,
+                p->name, p->partition, info->config.partitions);
         return EXIT_ERROR;
     }
     p->batch_limit = largest < BATCH_BYTES ? largest : BATCH_BYTES;
@@ -330,6 +337,7 @@ static void print_summary(const struct producer *p, double duration)
 {
     char size[HUMAN_SIZE];
     if (p->session.quiet || !isatty(STDERR_FILENO)) return;
+    if (interrupted()) fputc('\n', stderr); /* behind the terminal's ^C */
     fprintf(stderr, "%" PRIu64 " record%s, %s in %.2f s (%.0f records/s)\n", p->record_total,
             p->record_total == 1 ? "" : "s", human_bytes(p->byte_total, size), duration,
             duration > 0 ? (double)p->record_total / duration : 0.0);
@@ -342,9 +350,7 @@ static int produce(struct producer *p)
     if (status != 0) return session_close(&p->session, status);
     if (isatty(STDIN_FILENO) && !p->session.quiet)
         fprintf(stderr, "Each line becomes a record; end with Ctrl-D.\n");
-#ifdef F_SETPIPE_SZ
-    fcntl(STDIN_FILENO, F_SETPIPE_SZ, PIPE_BYTES); /* a larger pipe gives larger batches; may fail */
-#endif
+    fcntl(STDIN_FILENO, F_SETPIPE_SZ, PIPE_BYTES); /* larger batches; may fail */
     p->buffer = must_alloc(NULL, p->capacity);
     p->records = must_alloc(NULL, BATCH_RECORDS * sizeof *p->records);
     interrupt_watch();

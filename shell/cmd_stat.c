@@ -85,8 +85,7 @@ static void stat_as_text(struct out *out, const struct field *fields, size_t cou
 static int run_stat(const struct command *self, int argc, char **argv)
 {
     static const struct option list[] = {{"json", no_argument, NULL, OPTION_JSON}, {0}};
-    struct args args = {.command = self, .short_options = "", .long_options = list,
-                        .argc = argc, .argv = argv};
+    struct args args = {self, "", list, argc, argv};
     bool json = false;
     int option;
     while ((option = args_next(&args)) != ARGS_END) {
@@ -168,7 +167,8 @@ static void on_progress(void *context, uint64_t done, uint64_t total)
 static void print_summary(struct checking *c, const beck_check_summary *summary, bool finished)
 {
     if (c->json) {
-        out_printf(&c->out, "],\"records\":%" PRIu64 ",\"batches\":%" PRIu64 ",\"segments\":%" PRIu64,
+        out_printf(&c->out,
+                   "],\"records\":%" PRIu64 ",\"batches\":%" PRIu64 ",\"segments\":%" PRIu64,
                    summary->records, summary->batches, summary->segments);
         out_printf(&c->out, ",\"bytes\":%" PRIu64 ",\"finished\":%s}\n", summary->bytes,
                    finished ? "true" : "false");
@@ -204,8 +204,7 @@ static int check(struct checking *c)
 static int run_check(const struct command *self, int argc, char **argv)
 {
     static const struct option list[] = {{"json", no_argument, NULL, OPTION_JSON}, {0}};
-    struct args args = {.command = self, .short_options = "q", .long_options = list,
-                        .argc = argc, .argv = argv};
+    struct args args = {self, "q", list, argc, argv};
     struct checking c = {.percent = -1};
     int option;
     while ((option = args_next(&args)) != ARGS_END) {
@@ -214,7 +213,8 @@ static int run_check(const struct command *self, int argc, char **argv)
         if (option == OPTION_JSON) c.json = true;
     }
     int status = args_positional(&args, 1, 1, "FILE");
-    if (status == 0 && c.session.quiet && c.json) status = usage_error(self, "-q and --json exclude each other");
+    if (status == 0 && c.session.quiet && c.json)
+        status = usage_error(self, "-q and --json exclude each other");
     if (status != 0) return status;
     c.session.path = argv[optind];
     return check(&c);
@@ -223,16 +223,17 @@ static int run_check(const struct command *self, int argc, char **argv)
 const struct command command_check = {
     .name = "check",
     .summary = "verify every byte of a file",
-    .help = "Usage: beck check FILE [-q] [--json]\n"
-            "\n"
-            "Prints a line for each problem and a summary; changes nothing. Exit code 0: no problems,\n"
-            "2: problems found, 1: the check could not be made.\n"
-            "\n"
-            "  -q      print nothing\n"
-            "  --json  one object with the findings and the counts\n"
-            "\n"
-            "Examples:\n"
-            "  beck check my.beck\n"
-            "  beck check my.beck -q && echo whole\n",
+    .help =
+        "Usage: beck check FILE [-q] [--json]\n"
+        "\n"
+        "Prints a line for each problem and a summary; changes nothing. Exit code 0: no problems,\n"
+        "2: problems found, 1: the check could not be made.\n"
+        "\n"
+        "  -q      print nothing\n"
+        "  --json  one object with the findings and the counts\n"
+        "\n"
+        "Examples:\n"
+        "  beck check my.beck\n"
+        "  beck check my.beck -q && echo whole\n",
     .run = run_check,
 };

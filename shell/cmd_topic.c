@@ -48,8 +48,7 @@ static int read_config(const struct command *self, int argc, char **argv, beck_t
                                          {"sync", required_argument, NULL, OPTION_SYNC},
                                          {"config", required_argument, NULL, OPTION_CONFIG},
                                          {0}};
-    struct args args = {.command = self, .short_options = "", .long_options = list,
-                        .argc = argc, .argv = argv};
+    struct args args = {self, "", list, argc, argv};
     int option, status = 0;
     while (status == 0 && (option = args_next(&args)) != ARGS_END) {
         if (option == ARGS_WRONG) return EXIT_USAGE;
@@ -91,7 +90,7 @@ static int run_alter(const struct command *self, int argc, char **argv)
 /* ---- Delete ---- */
 static int run_delete(const struct command *self, int argc, char **argv)
 {
-    struct args args = {.command = self, .short_options = "", .argc = argc, .argv = argv};
+    struct args args = {self, "", NULL, argc, argv};
     if (args_next(&args) != ARGS_END) return EXIT_USAGE;
     int status = args_positional(&args, 2, 2, "FILE and TOPIC");
     if (status != 0) return status;
@@ -131,10 +130,10 @@ static void list_as_json(struct out *out, const beck_topic_info *topics, size_t 
         struct totals totals = add_up(&topics[i]);
         out_printf(out, "%s\n{\"topic\":", i == 0 ? "" : ",");
         json_text(out, topics[i].name);
-        out_printf(out, ",\"partitions\":%" PRIu32 ",\"records\":%" PRIu64, topics[i].config.partitions,
-                   totals.records);
-        out_printf(out, ",\"bytes\":%" PRIu64 ",\"segments\":%" PRIu64 ",\"sync\":\"%s\"}", totals.bytes,
-                   totals.segments, sync_name(topics[i].config.sync));
+        out_printf(out, ",\"partitions\":%" PRIu32 ",\"records\":%" PRIu64,
+                   topics[i].config.partitions, totals.records);
+        out_printf(out, ",\"bytes\":%" PRIu64 ",\"segments\":%" PRIu64 ",\"sync\":\"%s\"}",
+                   totals.bytes, totals.segments, sync_name(topics[i].config.sync));
     }
     out_printf(out, count == 0 ? "]\n" : "\n]\n");
 }
@@ -158,7 +157,8 @@ static void list_as_text(struct out *out, const beck_topic_info *topics, size_t 
         table_print_plain(out, &table);
 }
 
-static void describe_partition_as_json(struct out *out, const beck_partition_info *partition, uint32_t i)
+static void describe_partition_as_json(struct out *out, const beck_partition_info *partition,
+                                       uint32_t i)
 {
     out_printf(out, "%s{\"partition\":%" PRIu32 ",\"start\":%" PRId64, i == 0 ? "" : ",", i,
                partition->start_offset);
@@ -172,10 +172,11 @@ static void describe_as_json(struct out *out, const beck_topic_info *topic)
 {
     out_printf(out, "{\"topic\":");
     json_text(out, topic->name);
-    out_printf(out, ",\"id\":%" PRIu64 ",\"sync\":\"%s\"", topic->id, sync_name(topic->config.sync));
-    out_printf(out, ",\"max.message.bytes\":%" PRIu32 ",\"segment.bytes\":%" PRIu32 ",\"flush.ms\":%" PRIu32,
-               topic->config.max_message_bytes, topic->config.segment_bytes, topic->config.flush_ms);
-    out_printf(out, ",\"partitions\":[");
+    out_printf(out, ",\"id\":%" PRIu64 ",\"sync\":\"%s\"", topic->id,
+               sync_name(topic->config.sync));
+    out_printf(out, ",\"max.message.bytes\":%" PRIu32, topic->config.max_message_bytes);
+    out_printf(out, ",\"segment.bytes\":%" PRIu32, topic->config.segment_bytes);
+    out_printf(out, ",\"flush.ms\":%" PRIu32 ",\"partitions\":[", topic->config.flush_ms);
     for (uint32_t i = 0; i < topic->config.partitions; i++)
         describe_partition_as_json(out, &topic->partitions[i], i);
     out_printf(out, "]}");
@@ -183,13 +184,14 @@ static void describe_as_json(struct out *out, const beck_topic_info *topic)
 
 static void describe_as_text(struct out *out, const beck_topic_info *topic)
 {
-    static const char *const titles[] = {">PARTITION", ">START", ">END", ">STABLE", ">SEGMENTS", ">BYTES"};
+    static const char *const titles[] = {">PARTITION", ">START",    ">END",
+                                         ">STABLE",    ">SEGMENTS", ">BYTES"};
     struct table table = {.titles = titles, .columns = sizeof titles / sizeof *titles};
     bool human = isatty(STDOUT_FILENO);
     out_printf(out, "topic %s  sync=%s max.message.bytes=%" PRIu32, topic->name,
                sync_name(topic->config.sync), topic->config.max_message_bytes);
-    out_printf(out, " segment.bytes=%" PRIu32 " flush.ms=%" PRIu32 "\n", topic->config.segment_bytes,
-               topic->config.flush_ms);
+    out_printf(out, " segment.bytes=%" PRIu32 " flush.ms=%" PRIu32 "\n",
+               topic->config.segment_bytes, topic->config.flush_ms);
     for (uint32_t i = 0; i < topic->config.partitions; i++) {
         const beck_partition_info *partition = &topic->partitions[i];
         table_add(&table, "%" PRIu32, i);
@@ -220,8 +222,7 @@ static void describe_all(struct out *out, const beck_topic_info *topics, size_t 
 static int read_json_option(const struct command *self, int argc, char **argv, int most, bool *json)
 {
     static const struct option list[] = {{"json", no_argument, NULL, OPTION_JSON}, {0}};
-    struct args args = {.command = self, .short_options = "", .long_options = list,
-                        .argc = argc, .argv = argv};
+    struct args args = {self, "", list, argc, argv};
     int option;
     while ((option = args_next(&args)) != ARGS_END) {
         if (option == ARGS_WRONG) return EXIT_USAGE;
@@ -279,24 +280,28 @@ static int run_describe(const struct command *self, int argc, char **argv)
 }
 
 /* ---- The table ---- */
-#define CONFIG_HELP                                                                                      \
-    "  --partitions N  1 to 1024 (default 1); altering can only add\n"                                  \
-    "  --sync CLASS    sync: acknowledged records are on stable storage (default);\n"                   \
-    "                  os: acknowledged records are visible to all processes\n"                         \
+#define CONFIG_HELP                                                                                \
+    "  --partitions N  1 to 1024 (default 1); altering can only add\n"                             \
+    "  --sync CLASS    sync: acknowledged records are on stable storage (default);\n"              \
+    "                  os: acknowledged records are visible to all processes\n"                    \
     "  --config NAME=VALUE  max.message.bytes, segment.bytes, flush.ms; may be repeated\n"
 
 static const struct command children[] = {
     {.name = "topic create",
      .summary = "create a topic",
-     .help = "Usage: beck topic create FILE TOPIC [OPTION]...\n\nCreates the file too when it is missing.\n\n" CONFIG_HELP
-             "\nExamples:\n"
+     .help = "Usage: beck topic create FILE TOPIC [OPTION]...\n"
+             "\n"
+             "Creates the file too when it is missing.\n"
+             "\n" CONFIG_HELP "\n"
+             "Examples:\n"
              "  beck topic create my.beck orders --partitions 3\n"
              "  beck topic create logs.beck access --sync os --config flush.ms=1000\n",
      .run = run_create},
     {.name = "topic alter",
      .summary = "change the settings of a topic",
-     .help = "Usage: beck topic alter FILE TOPIC OPTION...\n\n" CONFIG_HELP
-             "\nExamples:\n"
+     .help = "Usage: beck topic alter FILE TOPIC OPTION...\n"
+             "\n" CONFIG_HELP "\n"
+             "Examples:\n"
              "  beck topic alter my.beck orders --partitions 6\n"
              "  beck topic alter my.beck orders --config segment.bytes=67108864\n",
      .run = run_alter},
@@ -304,8 +309,8 @@ static const struct command children[] = {
      .summary = "list the topics of a file",
      .help = "Usage: beck topic list FILE [--json]\n"
              "\n"
-             "A table on a terminal; in a pipe the same columns without titles, with tabs between them\n"
-             "and sizes in bytes.\n"
+             "A table on a terminal; in a pipe the same columns without titles, with tabs between\n"
+             "them and sizes in bytes.\n"
              "\n"
              "Examples:\n"
              "  beck topic list my.beck\n"
@@ -316,8 +321,8 @@ static const struct command children[] = {
      .summary = "show the settings and partitions of one topic or of all",
      .help = "Usage: beck topic describe FILE [TOPIC] [--json]\n"
              "\n"
-             "START is the offset of the oldest record, END the offset after the newest one; everything\n"
-             "below STABLE is on stable storage. BYTES is the space taken in the file.\n"
+             "START is the offset of the oldest record, END the offset after the newest one;\n"
+             "everything below STABLE is on stable storage. BYTES is the space taken in the file.\n"
              "\n"
              "Examples:\n"
              "  beck topic describe my.beck\n"

@@ -2,7 +2,9 @@
 #include "commands.h"
 
 #include <beck.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int run_help(const struct command *self, int argc, char **argv);
@@ -31,8 +33,9 @@ static const struct command command_version = {
 /* The commands in the order of the overview; the last has no name. */
 static void fill_table(struct command table[COMMANDS_MAX])
 {
-    const struct command *all[] = {&command_produce, &command_consume,     &command_topic,  &command_stat,
-                                   &command_check,   &command_help_itself, &command_version};
+    const struct command *all[] = {&command_produce, &command_consume, &command_topic,
+                                   &command_stat,    &command_check,   &command_help_itself,
+                                   &command_version};
     _Static_assert(sizeof all / sizeof *all < COMMANDS_MAX, "room for the end of the table");
     memset(table, 0, COMMANDS_MAX * sizeof *table);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) table[i] = *all[i];
@@ -43,14 +46,15 @@ static void print_overview(const struct command *table)
     printf("beck %s -- event streams in one file, without a server\n\n"
            "Usage: beck COMMAND FILE ...\n\nCommands:\n",
            beck_version());
-    for (const struct command *c = table; c->name != NULL; c++) printf("  %-9s %s\n", c->name, c->summary);
+    for (const struct command *c = table; c->name != NULL; c++)
+        printf("  %-9s %s\n", c->name, c->summary);
     printf("\nExamples:\n"
            "  echo hello | beck produce my.beck greetings\n"
            "  beck consume my.beck greetings\n"
            "  beck topic list my.beck\n"
            "\n"
-           "'beck help COMMAND' explains one. Exit codes: 0 fine, 1 error, 2 damage or missing records\n"
-           "found, 64 wrong usage, 128 + N ended by signal N.\n");
+           "'beck help COMMAND' explains one. Exit codes: 0 fine, 1 error, 2 damage or missing\n"
+           "records found, 64 wrong usage, 128 + N ended by signal N.\n");
 }
 
 static int run_help(const struct command *self, int argc, char **argv)
@@ -74,7 +78,7 @@ static int run_help(const struct command *self, int argc, char **argv)
 
 static int run_version(const struct command *self, int argc, char **argv)
 {
-    struct args args = {.command = self, .short_options = "", .argc = argc, .argv = argv};
+    struct args args = {self, "", NULL, argc, argv};
     if (args_next(&args) != ARGS_END) return EXIT_USAGE;
     int status = args_positional(&args, 0, 0, "nothing");
     if (status == 0) printf("beck %s\n", beck_version());
@@ -90,12 +94,21 @@ static int finish(int exit_code)
     return EXIT_ERROR;
 }
 
+/* A program started without standard input or output must not get the file's descriptor in their
+ * place. Opened the wrong way round, they fail when they are used. */
+static void fill_standard_descriptors(void)
+{
+    static const int modes[] = {O_WRONLY, O_RDONLY, O_RDONLY};
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", modes[fd]) < 0) exit(EXIT_ERROR);
+}
+
 int main(int argc, char **argv)
 {
+    fill_standard_descriptors();
     struct command table[COMMANDS_MAX];
     fill_table(table);
-    bool overview = argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
-    if (overview) {
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         print_overview(table);
         return finish(EXIT_FINE);
     }

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define GRACE_MS 1000 /* how long a signalled program waits for a reader that does not read */
+#define GRACE_MS 1000    /* how long a signalled program waits for a reader that does not read */
 #define PIPE_PIECE 4096u /* a pipe that polls writable takes so much without blocking */
 
 void out_open(struct out *out)

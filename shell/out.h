@@ -45,15 +45,19 @@ struct format_item {
     struct text literal;
 };
 
+#define FORMAT_ITEMS_MAX 64
+
 struct format {
-    struct format_item *items;
+    struct format_item items[FORMAT_ITEMS_MAX];
     size_t count;
 };
 
-/* Reads a format; 0, or the exit code of an error that was printed. */
-int format_parse(struct format *format, const struct command *command, const char *text);
+/* Reads a format; 0, or the exit code of an error that was printed. Its literals take the place of
+ * `text`. */
+int format_parse(struct format *format, const struct command *command, char *text);
 /* The format of a value, after the key when `key_separator` is not NULL, and `separator`. */
-void format_default(struct format *format, const struct text *key_separator, const struct text *separator);
+void format_default(struct format *format, const struct text *key_separator,
+                    const struct text *separator);
 void format_record(struct out *out, const struct format *format, const beck_record *record);
 
 /* ---- JSON ---- */

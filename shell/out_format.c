@@ -3,54 +3,59 @@
 
 #define TOKENS "sSkKThtpo"
 
-static struct format_item *add_item(struct format *format, char token)
+static void add_token(struct format *format, char token)
 {
-    size_t size = (format->count + 1) * sizeof *format->items;
-    format->items = must_alloc(format->items, size);
-    struct format_item *item = &format->items[format->count++];
-    *item = (struct format_item){.token = token};
-    return item;
+    format->items[format->count++] = (struct format_item){.token = token};
 }
 
-static void add_literal(struct format *format, char byte)
+static void add_literal(struct format *format, const struct text *literal)
 {
-    struct format_item *item = format->count > 0 ? &format->items[format->count - 1] : NULL;
-    if (item == NULL || item->token != 0) item = add_item(format, 0);
-    item->literal.bytes = must_alloc(item->literal.bytes, item->literal.size + 1);
-    item->literal.bytes[item->literal.size++] = byte;
+    format->items[format->count++] = (struct format_item){.literal = *literal};
 }
 
-int format_parse(struct format *format, const struct command *command, const char *text)
+/* Adds the text up to the next token. Returns where that is, or NULL when an escape is wrong. */
+static char *parse_literal(struct format *format, char *text)
+{
+    struct text literal = {.bytes = text};
+    const char *position = text;
+    while (*position != '\0' && (position[0] != '%' || position[1] == '%')) {
+        char byte;
+        position = unescape(position + (position[0] == '%'), &byte);
+        if (position == NULL) return NULL;
+        literal.bytes[literal.size++] = byte; /* never longer than what was read */
+    }
+    add_literal(format, &literal);
+    return text + (position - text);
+}
+
+int format_parse(struct format *format, const struct command *command, char *text)
 {
     while (*text != '\0') {
-        char byte = '%';
-        if (text[0] != '%') {
-            const char *next = unescape(text, &byte);
-            if (next == NULL) return usage_error(command, "-f: unknown escape in '%s'", text);
-            add_literal(format, byte);
-            text = next;
+        if (format->count == FORMAT_ITEMS_MAX)
+            return usage_error(command, "-f: more than %d tokens and texts", FORMAT_ITEMS_MAX);
+        if (text[0] != '%' || text[1] == '%') {
+            text = parse_literal(format, text);
+            if (text == NULL) return usage_error(command, "-f: unknown escape");
             continue;
         }
         if (text[1] == '\0') return usage_error(command, "-f: a single %% at the end, write %%%%");
-        if (text[1] == '%')
-            add_literal(format, byte);
-        else if (strchr(TOKENS, text[1]) != NULL)
-            add_item(format, text[1]);
-        else
+        if (strchr(TOKENS, text[1]) == NULL)
             return usage_error(command, "-f: unknown token %.2s", text);
+        add_token(format, text[1]);
         text += 2;
     }
     return 0;
 }
 
-void format_default(struct format *format, const struct text *key_separator, const struct text *separator)
+void format_default(struct format *format, const struct text *key_separator,
+                    const struct text *separator)
 {
     if (key_separator != NULL) {
-        add_item(format, 'k');
-        add_item(format, 0)->literal = *key_separator;
+        add_token(format, 'k');
+        add_literal(format, key_separator);
     }
-    add_item(format, 's');
-    add_item(format, 0)->literal = *separator;
+    add_token(format, 's');
+    add_literal(format, separator);
 }
 
 static void write_headers(struct out *out, const beck_record *record)

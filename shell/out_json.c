@@ -1,14 +1,15 @@
 /* out_json.c -- strings and records as JSON, whatever bytes they hold */
 #include "out.h"
 
-/* Bytes of the UTF-8 character at `p`, 0 when there is none: cut, overlong, a surrogate, too large. */
+/* Bytes of the UTF-8 character at `p`; 0 when it is cut, overlong, a surrogate or too large. */
 static size_t utf8_size(const unsigned char *p, size_t left)
 {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t size = p[0] < 0x80 ? 1 : p[0] < 0xc0 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf8 ? 4 : 0;
+    static const uint8_t sizes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 2, 2, 3, 4};
+    size_t size = sizes[p[0] >> 4];
     if (size <= 1) return size;
     if (size > left) return 0;
-    uint32_t code = p[0] & (0x7fu >> size);
+    uint32_t code = p[0] & (0xffu >> size); /* 0xf8 and above come out too large */
     for (size_t i = 1; i < size; i++) {
         if ((p[i] & 0xc0) != 0x80) return 0;
         code = code << 6 | (p[i] & 0x3fu);

@@ -29,9 +29,7 @@ void table_add(struct table *table, const char *format, ...)
     vsnprintf(text, sizeof text, format, values);
     va_end(values);
     table->cells = must_alloc(table->cells, (table->count + 1) * sizeof *table->cells);
-    char *cell = must_alloc(NULL, strlen(text) + 1);
-    strcpy(cell, text);
-    table->cells[table->count++] = cell;
+    table->cells[table->count++] = must_copy(text);
 }
 
 void table_add_bytes(struct table *table, uint64_t bytes, bool human)

@@ -28,11 +28,8 @@ static void suggest_file(const char *path)
     snprintf(folder, sizeof folder, "%.*s", folder_size, path);
     DIR *dir = opendir(folder_size == 0 ? "." : folder);
     if (dir == NULL) return;
-    for (struct dirent *entry; count < FILES_MAX && (entry = readdir(dir)) != NULL;) {
-        if (!is_beck_file(entry->d_name)) continue;
-        names[count] = strdup(entry->d_name);
-        if (names[count] != NULL) count++;
-    }
+    for (struct dirent *entry; count < FILES_MAX && (entry = readdir(dir)) != NULL;)
+        if (is_beck_file(entry->d_name)) names[count++] = must_copy(entry->d_name);
     closedir(dir);
     size_t near = nearest_word(path + folder_size, (const char *const *)names, count);
     if (near < count) fprintf(stderr, " (did you mean '%s%s'?)", folder, names[near]);

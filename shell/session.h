@@ -12,8 +12,8 @@ struct session {
     beck *db;
 };
 
-/* Opens session->path with BECK_OPEN_* flags and prints the recovery report. 0, or an error code of the
- * library after an error was printed; the session is closed then. */
+/* Opens session->path with BECK_OPEN_* flags and prints the recovery report. 0, or an error code of
+ * the library after an error was printed; the session is closed then. */
 int session_open(struct session *session, uint32_t flags);
 /* Prints what the last failing call had to say and returns EXIT_ERROR. */
 int session_error(const struct session *session, int rc);

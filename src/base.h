@@ -27,13 +27,13 @@
  * is ever asserted: that gives a status. INVARIANT is always compiled and yields BECK_INTERNAL or 0, for
  * paths that make bytes durable or visible: `if ((rc = INVARIANT(x)) < 0) goto out;`. */
 #ifdef BECK_DEBUG
+_Noreturn BECK_PRIVATE void base_assert_failed(const char *file, int line, const char *what);
 #define ASSERT(x) ((x) ? (void)0 : base_assert_failed(__FILE__, __LINE__, #x))
 #else
 #define ASSERT(x) ((void)0)
 #endif
 #define INVARIANT(x) (LIKELY(x) ? 0 : err_internal(__FILE__, __LINE__, #x))
 
-_Noreturn BECK_PRIVATE void base_assert_failed(const char *file, int line, const char *what);
 BECK_PRIVATE int err_internal(const char *file, int line, const char *what);
 
 #define KIB UINT64_C(1024)

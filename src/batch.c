@@ -1,6 +1,6 @@
 /* batch.c -- one record batch: build, walk, verify */
-/* A batch is Kafka's RecordBatch of magic 2, byte for byte (doc/FORMAT.md, section 4): what beck stores
- * is what Kafka would send. It is 61 big-endian bytes and then the records:
+/* A batch is Kafka's RecordBatch of magic 2, byte for byte (doc/FORMAT.md, section 4): what beck
+ * stores is what Kafka would send. It is 61 big-endian bytes and then the records:
  *
  *     0            8       12            16     17   21          23
  *     +------------+-------+-------------+------+----+-----------+-------------------+- - -
@@ -12,9 +12,9 @@
  * reserved before anything is written: batch_measure refuses what cannot be stored and adds up the
  * sizes, batch_encode writes exactly that many bytes and cannot fail.
  *
- * Reading trusts nothing. batch_parse copies the header and checks it against itself; the walk checks
- * each length against the record, each record against the batch, and that both end where their fields
- * do. The checksum is no protection here: whoever makes a hostile file computes that, too. */
+ * Reading trusts nothing. batch_parse copies the header and checks it against itself; the walk
+ * checks each length against the record, each record against the batch, and that both end where
+ * their fields do. The checksum is no protection: who makes a hostile file computes it, too. */
 #include "batch.h"
 
 #include <inttypes.h>
@@ -30,7 +30,7 @@
 #define BATCH_VARINT_BYTES 5
 #define BATCH_VARLONG_BYTES 10
 
-/* ---- Building ---------------------------------------------------------------------------------- */
+/* ---- Building -------------------------------------------------------------------------------- */
 
 static inline uint64_t field_size(const void *data, uint32_t size)
 {
@@ -191,7 +191,7 @@ void batch_encode(uint8_t *out, const beck_record *records, size_t count, int64_
     put_be32(out + 17, crc32c(0, out + BATCH_UNCOVERED_BYTES, plan->bytes - BATCH_UNCOVERED_BYTES));
 }
 
-/* ---- Reading the header ------------------------------------------------------------------------ */
+/* ---- Reading the header ---------------------------------------------------------------------- */
 
 static int batch_damaged(int64_t base_offset, const char *what)
 {
@@ -242,7 +242,7 @@ bool batch_intact(const uint8_t *data, const struct batch *batch)
            batch->crc;
 }
 
-/* ---- Walking the records ----------------------------------------------------------------------- */
+/* ---- Walking the records --------------------------------------------------------------------- */
 
 int batch_walk_begin(struct batch_walk *walk, const uint8_t *data, const struct batch *batch)
 {

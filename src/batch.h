@@ -33,15 +33,15 @@ struct batch_plan {
 };
 
 /* Check `count` >= 1 records against the limits (key, headers, timestamp >= 0) and compute the size
- * of their batch, at most `bytes_max`. INVALID or TOO_LARGE says which record (counted from 1) and what. */
+ * of their batch, at most `bytes_max`. INVALID or TOO_LARGE says which record, counted from 1. */
 BECK_PRIVATE int batch_measure(const beck_record *records, size_t count, int64_t now,
                                uint64_t bytes_max, struct batch_plan *plan);
 /* Write the batch: exactly plan->bytes at `out`, CRC included. */
 BECK_PRIVATE void batch_encode(uint8_t *out, const beck_record *records, size_t count,
                                int64_t base_offset, const struct batch_plan *plan);
 
-/* Copy and check the header of a batch of which `available` bytes can be read: CORRUPT when the length,
- * magic, offsets or counts cannot be. Does not touch bytes behind the header. */
+/* Copy and check the header of a batch of which `available` bytes can be read: CORRUPT when the
+ * length, magic, offsets or counts cannot be. Does not touch bytes behind the header. */
 BECK_PRIVATE int batch_parse(const uint8_t *data, uint64_t available, struct batch *batch);
 /* Verify Kafka's CRC over all batch->bytes at `data`. */
 BECK_PRIVATE bool batch_intact(const uint8_t *data, const struct batch *batch);
@@ -59,7 +59,7 @@ struct batch_walk {
 BECK_PRIVATE int batch_walk_begin(struct batch_walk *walk, const uint8_t *data,
                                   const struct batch *batch);
 /* The next record: fills all but topic, partition and headers; `headers_at` is where its headers
- * are encoded, for batch_headers. Pointers lead into the batch. 1 = a record, 0 = no more, CORRUPT. */
+ * are, for batch_headers. Pointers lead into the batch. 1 = a record, 0 = no more, CORRUPT. */
 BECK_PRIVATE int batch_walk_next(struct batch_walk *walk, beck_record *record,
                                  const uint8_t **headers_at);
 /* Decode the record's `count` headers into `headers`, before the walk goes on. CORRUPT. */

@@ -80,8 +80,8 @@ static inline void put_be64(uint8_t *p, uint64_t v)
     memcpy(p, &v, 8);
 }
 
-/* Zig-zag varints as in protocol buffers: 10 bytes at most. Nearly all numbers in a batch take one byte
- * or two: those go a short way. */
+/* Zig-zag varints as in protocol buffers: 10 bytes at most. Nearly all numbers in a batch take one
+ * byte or two: those go a short way. */
 static inline uint64_t zigzag(int64_t v)
 {
     return ((uint64_t)v << 1) ^ (uint64_t)(v >> 63);

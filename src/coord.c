@@ -42,6 +42,17 @@ static uint64_t coord_layout(void)
 
 /* ---- Life ---- */
 
+int coord_reset_extents(struct coord *c)
+{
+    struct extents *fresh = calloc(1, sizeof *fresh);
+    if (fresh == NULL) return err_set(BECK_NOMEM, "out of memory");
+    pthread_mutex_lock(&c->extents_mutex);
+    fresh->older = c->extents;
+    c->extents = fresh;
+    pthread_mutex_unlock(&c->extents_mutex);
+    return 0;
+}
+
 int coord_open(struct coord *c, const struct os_file *file)
 {
     int rc;
@@ -49,27 +60,26 @@ int coord_open(struct coord *c, const struct os_file *file)
     c->file = file;
     pthread_mutex_init(&c->extents_mutex, NULL);
     pthread_mutex_init(&c->sync_mutex, NULL);
-    c->extents = calloc(2 * EXTENTS_MAX, sizeof *c->extents);
-    if (c->extents == NULL) return err_set(BECK_NOMEM, "out of memory");
+    if ((rc = coord_reset_extents(c)) < 0) return rc;
     if ((rc = os_map(file, COORD_AT, COORD_BYTES, false, &c->ro)) < 0) return rc;
     if (!file->readonly) rc = os_map(file, COORD_AT, COORD_BYTES, true, &c->rw);
     return rc;
-}
-
-static void coord_unmap(struct coord *c)
-{
-    for (size_t i = 0; c->extents != NULL && i < 2 * (size_t)EXTENTS_MAX; i++)
-        if (c->extents[i].base != NULL) os_unmap(&c->extents[i]);
-    os_unmap(&c->rw);
-    os_unmap(&c->ro);
 }
 
 void coord_close(struct coord *c)
 {
     if (c->file == NULL) return;
     coord_release_slot(c);
-    coord_unmap(c);
-    free(c->extents);
+    for (struct extents *e = c->extents, *older; e != NULL; e = older) {
+        older = e->older;
+        for (size_t i = 0; i < EXTENTS_MAX && e->ro[i].base != NULL; i++) {
+            os_unmap(&e->rw[i]);
+            os_unmap(&e->ro[i]);
+        }
+        free(e);
+    }
+    os_unmap(&c->rw);
+    os_unmap(&c->ro);
     pthread_mutex_destroy(&c->extents_mutex);
     pthread_mutex_destroy(&c->sync_mutex);
     memset(c, 0, sizeof *c);
@@ -77,10 +87,13 @@ void coord_close(struct coord *c)
 
 void coord_forget(struct coord *c)
 {
-    c->slot_held = false;
-    memset(&c->rw, 0, sizeof c->rw); /* not inherited: MADV_DONTFORK */
+    c->slot_held = false; /* the mappings were not inherited: MADV_DONTFORK */
+    memset(&c->rw, 0, sizeof c->rw);
     memset(&c->ro, 0, sizeof c->ro);
-    if (c->extents != NULL) memset(c->extents, 0, 2 * (size_t)EXTENTS_MAX * sizeof *c->extents);
+    for (struct extents *e = c->extents; e != NULL; e = e->older) {
+        memset(e->rw, 0, sizeof e->rw);
+        memset(e->ro, 0, sizeof e->ro);
+    }
 }
 
 struct coord_header *coord_header(const struct coord *c)
@@ -307,11 +320,11 @@ int coord_cell(struct coord *c, uint32_t index, struct cell_ref *cell)
     uint32_t block = coord_extent_block(c, extent);
     if (block < HEAP_BLOCK) return err_set(BECK_CORRUPT, "coordination area: no extent for cell %u", index);
 
-    struct os_map *rw = &c->extents[2 * (size_t)extent], *ro = rw + 1;
     uint64_t at = (uint64_t)block * BLOCK_BYTES;
     uint64_t bytes = EXTENT_BLOCKS * BLOCK_BYTES;
     int rc = 0;
     pthread_mutex_lock(&c->extents_mutex);
+    struct os_map *rw = &c->extents->rw[extent], *ro = &c->extents->ro[extent];
     if (ro->base == NULL) rc = os_map(c->file, at, bytes, false, ro);
     if (rc == 0 && rw->base == NULL && !c->file->readonly) rc = os_map(c->file, at, bytes, true, rw);
     pthread_mutex_unlock(&c->extents_mutex);

@@ -62,6 +62,7 @@ struct coord_header {
     _Atomic uint64_t instance; /* random, written last; 0 = being built, or nobody */
     _Atomic uint64_t joins;
     _Atomic uint64_t root_flips;
+    uint64_t opened_bytes; /* size of the file before the area was built */
     _Atomic uint32_t poison;
     _Atomic uint32_t unclean; /* the superblocks say so */
     _Atomic uint32_t bell;
@@ -94,11 +95,17 @@ struct cell_ref {
     const struct cell *ro;
 };
 
+struct extents {
+    struct os_map rw[EXTENTS_MAX];
+    struct os_map ro[EXTENTS_MAX];
+    struct extents *older; /* of an earlier life of the area: threads may still look at them */
+};
+
 struct coord {
     const struct os_file *file;
     struct os_map rw; /* data NULL in a read-only handle */
     struct os_map ro;
-    struct os_map *extents; /* EXTENTS_MAX pairs: rw, ro; mapped when first needed */
+    struct extents *extents; /* mapped when first needed */
     pthread_mutex_t extents_mutex;
     pthread_mutex_t sync_mutex; /* one sync at a time in a handle */
     uint64_t instance;
@@ -113,6 +120,8 @@ BECK_PRIVATE int coord_open(struct coord *c, const struct os_file *file);
 BECK_PRIVATE void coord_close(struct coord *c);
 /* fork's child: give the mappings back without touching what they show. */
 BECK_PRIVATE void coord_forget(struct coord *c);
+/* The area was built anew by others: its extents lie elsewhere now. Read-only handles. NOMEM. */
+BECK_PRIVATE int coord_reset_extents(struct coord *c);
 /* Zero the area and prepare it; the instance id is written by coord_publish, last. [O1] */
 BECK_PRIVATE int coord_rebuild(struct coord *c);
 BECK_PRIVATE int coord_publish(struct coord *c);

@@ -56,12 +56,11 @@ uint32_t crc32c_table(uint32_t crc, const void *data, size_t bytes)
 #include <immintrin.h>
 
 #define CRC_TARGET __attribute__((target("sse4.2,pclmul")))
-#define CRC_STREAM_WORDS                                                                           \
-    63u /* of each of three streams; crc_shifts reaches twice that and one more */
+#define CRC_STREAM_WORDS 63u   /* of each stream; crc_shifts reaches twice that and one more */
 #define CRC_PARALLEL_WORDS 10u /* from here on three streams beat one */
 
-/* crc_shifts[n - 1] = x^(64n - 33) modulo the polynomial: multiplying a CRC by it without carries gives
- * 64 bits which, fed to the instruction as data, move the CRC over n words. */
+/* crc_shifts[n - 1] = x^(64n - 33) modulo the polynomial: multiplying a CRC by it without carries
+ * gives 64 bits which, fed to the instruction as data, move the CRC over n words. */
 static const uint32_t crc_shifts[2 * CRC_STREAM_WORDS + 2] = {
     0x00000001, 0x493c7d27, 0xf20c0dfe, 0xba4fc28e, 0x3da6d0cb, 0xddc0152b, 0x1c291d04, 0x9e4addf8,
     0x740eef02, 0x39d3b296, 0x083a6eec, 0x0715ce53, 0xc49f4f67, 0x47db8317, 0x2ad91c30, 0x0d3b6092,
@@ -89,8 +88,8 @@ CRC_TARGET static inline uint64_t crc_shift(uint64_t crc, size_t words)
 }
 
 /* The instruction takes one word in each cycle, but gives its result after three: three streams of
- * equal length keep it busy. Two of them are shifted over what follows them, and their sum joins the
- * third with the next word of the data. */
+ * equal length keep it busy. Two of them are shifted over what follows them, and their sum joins
+ * the third with the next word of the data. */
 CRC_TARGET static uint32_t crc_hardware(uint32_t crc, const uint8_t *p, size_t bytes)
 {
     uint64_t a = ~crc;

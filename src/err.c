@@ -44,11 +44,6 @@ const char *err_message(void)
     return err_text;
 }
 
-void err_clear(void)
-{
-    err_text[0] = '\0';
-}
-
 int err_internal(const char *file, int line, const char *what)
 {
     return err_set(BECK_INTERNAL, "internal error: %s at %s:%d", what, file, line);
@@ -76,7 +71,7 @@ const char *beck_status_name(int status)
     }
 }
 
-/* A status from a newer library is an error when it is negative: the caller can only change the call. */
+/* An unknown status is an error when it is negative; then only the call can be changed. */
 int beck_status_class(int status)
 {
     switch (status) {

@@ -14,7 +14,4 @@ BECK_PRIVATE int err_set(int status, const char *format, ...) PRINTF_LIKE(2, 3);
 BECK_PRIVATE int err_context(int status, const char *format, ...) PRINTF_LIKE(2, 3);
 /* The message of the last error of this thread. */
 BECK_PRIVATE const char *err_message(void);
-/* The position, for code that tries something and wants the old message back. */
-BECK_PRIVATE void err_clear(void);
-
 #endif

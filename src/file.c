@@ -160,7 +160,8 @@ static int write_first_frame(struct file *f, const struct segment_place *root,
 
 int file_format(struct file *f, uint32_t application_id)
 {
-    struct superblock super = {.version = FORMAT_VERSION, .application_id = application_id};
+    struct superblock super = {.version = FORMAT_VERSION, .application_id = application_id,
+                               .catalog_next = 2};
     struct segment_place spare = {.id = 2, .block = HEAP_BLOCK + 1, .blocks = 1};
     super.root = (struct segment_place){.id = 1, .block = HEAP_BLOCK, .blocks = 1};
     int rc;

@@ -47,6 +47,7 @@ struct superblock {
     int64_t birth_s;
     uint32_t birth_ns;
     uint8_t boot_id[16];
+    uint64_t catalog_next; /* catalog entries below this were stable when the superblock was written */
 };
 BECK_PRIVATE void super_encode(const struct superblock *s, uint8_t out[SUPER_BYTES]);
 /* 1 = valid, 0 = all zeros, CORRUPT, NOT_BECK (another magic). */

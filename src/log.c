@@ -72,7 +72,7 @@ int log_resync(const struct segment_place *place, struct log_position *at, const
 {
     struct log_position try = {.next = at->next, .chained = false};
     struct log_frame found;
-    for (uint64_t p = align_up(at->position, FRAME_ALIGN); p < end; p += FRAME_ALIGN) {
+    for (uint64_t p = at->position + FRAME_ALIGN; p < end; p += FRAME_ALIGN) {
         try.position = (uint32_t)p;
         if (!log_frame_at(place, &try, data + p, end - p, true, &found, NULL)) continue;
         if (found.next > limit) continue;

@@ -44,7 +44,7 @@ BECK_PRIVATE uint32_t log_seal_frame(const struct segment_place *place, const st
 /* The frame's stable field: how far above the segment's base the log was stable. */
 BECK_PRIVATE uint32_t log_stable_field(uint64_t stable_offset, uint64_t base_offset);
 
-/* Find the next intact frame at or after at->position, before `end`, whose base offset is at least
+/* Find the next intact frame behind at->position, before `end`, whose base offset is at least
  * at->next and below `limit`; for behind damage. Moves `at` there and returns 1, or 0. `data` is the whole segment up to `end`. */
 BECK_PRIVATE int log_resync(const struct segment_place *place, struct log_position *at, const uint8_t *data,
                             uint64_t end, uint64_t limit);

@@ -7,32 +7,35 @@
  * may be killed between any two instructions. A record that is acknowledged must be on disk, with all before it.
  *
  * run: ok
- * run: ok TWO_NEWCOMERS
- * run: caught NEWCOMER_PUBLISHES     a newcomer ignores intents
- * run: caught DEAD_INTENTS_ONLY      a newcomer ignores the intent of a live handle that was stopped before it poisoned
- * run: caught POISON_BEFORE_INTENTS  poison is read, then the intents: the owner poisons and clears in between
+ * run: ok OLD=1
+ * run: ok SECOND_THREAD
+ * run: ok TWICE
+ * run: ok REWRITE IDLE
+ * run: caught TWICE IDLE  who could settle is alive and makes no call: the newcomer waits for ever
+ * run: caught TWICE NEWCOMER_PUBLISHES  a newcomer ignores intents
+ * run: caught TWICE DEAD_INTENTS_ONLY  a newcomer ignores the intent of a live handle that was stopped before it poisoned
+ * run: caught TWICE POISON_BEFORE_INTENTS  poison is read, then the intents: the owner poisons and clears in between
  * run: caught NO_POISON_RECHECK      poison is read before the append only
- * run: caught INTENT_CLEARED_FIRST   the intent is cleared, then the poison set
- * run: caught NO_INTENT              no intent is set
- * run: caught NO_MUTEX               a second thread of the handle eats the error
+ * run: caught TWICE INTENT_CLEARED_FIRST  the intent is cleared, then the poison set
+ * run: caught TWICE NO_INTENT  no intent is set
+ * run: caught SECOND_THREAD NO_MUTEX           a second thread of the handle eats the error
  * run: caught PUBLISH_BEFORE_SYNC    the end is read after the sync
  * run: caught LAST_SEGMENT_ONLY      only the segment of the tail is synced
- * run: caught SETTLE_BY_NEWCOMER     a handle that joined after the intent settles it
- * run: caught SETTLE_DEAD_CHECK_LATE the owner is found dead after the settling sync: it may have synced once more
- * run: caught CLAIM_WITH_INTENT      a newcomer claims the slot of a dead owner and clears its intent
- * run: caught NO_ELIGIBLE_NO_POISON  a dead intent that nobody can settle is left: the newcomer waits for ever
+ * run: caught TWICE SETTLE_BY_NEWCOMER  a handle that joined after the intent settles it
+ * run: caught TWICE SETTLE_DEAD_CHECK_LATE  the owner is found dead after the settling sync: it may have synced once more
+ * run: caught TWICE CLAIM_WITH_INTENT  a newcomer claims the slot of a dead owner and clears its intent
+ * run: caught TWICE NO_ELIGIBLE_NO_POISON  a dead intent that nobody can settle is left: the newcomer waits for ever
  * run: caught STABLE_FIRST           `stable` is raised before `visible`: acknowledged, but not yet to be read
  * run: caught WITNESS_SETTLED        an intent is settled without an error
  * run: caught WITNESS_FOLLOWER       a record is acknowledged by the sync of another handle
  */
-#ifdef TWO_NEWCOMERS
-#define HANDLES  3
-#define OLD      1      /* handles that have joined at the start */
-#else
-#define HANDLES  3
-#define OLD      2
+#define HANDLES   3
+#ifndef OLD
+#define OLD       2     /* handles that have joined at the start */
 #endif
-#define MAXDEATHS 2
+#ifndef MAXDEATHS
+#define MAXDEATHS 1
+#endif
 
 byte next;              /* tail: records written */
 byte dirty, disk;       /* a bit for each record */
@@ -89,6 +92,7 @@ inline fail()
 inline sync(range)
 {
     atomic {
+        end = next;
         if
         :: true -> disk = disk | (dirty & (range)); dirty = dirty & ~(range)
         :: (dirty & (range)) != 0 && !failed -> fail(); dirty = dirty & ~(range)
@@ -103,32 +107,38 @@ inline sync(range)
     }
 }
 
+/* With REWRITE, a handle that an older intent keeps from vouching for bytes makes them its own. */
+#ifdef REWRITE
+#define HELD_BACK        (BLOCKED && !owned)
+#define CAN_LEAD         true
+#else
+#define HELD_BACK        BLOCKED
+#ifdef POISON_BEFORE_INTENTS
+#define CAN_LEAD         true
+#else
+#define CAN_LEAD         (!BLOCKED)
+#endif
+#endif
+
 inline begin_sync()                                                     /* [Y1] */
 {
-#ifndef NO_MUTEX
+#ifdef NO_MUTEX
+    skip;
+#else
     atomic { !mutex[h] -> mutex[h] = true };
 #endif
 #ifndef NO_INTENT
-    mark = seq;
-    intent[h] = mark;
-    mark = 0
-#else
-    skip
+    intent[h] = seq
 #endif
 }
 
-inline end_sync()
-{
-    intent[h] = 0;
-    mutex[h] = false
-}
+inline end_sync() { atomic { intent[h] = 0; mutex[h] = false } }
 
 inline poison_and_end()
 {
 #ifdef INTENT_CLEARED_FIRST
     intent[h] = 0;
-    poison = true;
-    mutex[h] = false
+    atomic { poison = true; mutex[h] = false }
 #else
     poison = true;
     end_sync()
@@ -140,9 +150,9 @@ inline may_publish()
 {
 #ifdef POISON_BEFORE_INTENTS
     ok = !poison;
-    ok = ok && !BLOCKED
+    ok = ok && !HELD_BACK
 #else
-    ok = !BLOCKED;
+    ok = !HELD_BACK;
 #ifndef NO_POISON_RECHECK
     ok = ok && !poison
 #endif
@@ -166,16 +176,21 @@ inline publish()
 inline lead()
 {
     begin_sync();
-#ifdef PUBLISH_BEFORE_SYNC
-    sync(ALL_BELOW(next) & ~ALL_BELOW(stable));
-    end = next;
-#else
-    end = next;
+#ifdef REWRITE
+    atomic {
+        if
+        :: BLOCKED -> dirty = dirty | (ALL_BELOW(next) & ~ALL_BELOW(stable)); owned = true
+        :: else
+        fi
+    };
+#endif
 #ifdef LAST_SEGMENT_ONLY
     sync(1 << (end - 1));
 #else
     sync(ALL_BELOW(end) & ~ALL_BELOW(stable));
 #endif
+#ifdef PUBLISH_BEFORE_SYNC
+    end = next;
 #endif
     if
     :: bad -> bad = false; poison_and_end()
@@ -187,82 +202,76 @@ inline lead()
         fi;
         end_sync()
     fi;
-    end = 0;
-    sync_owner = 0
+    atomic { end = 0; owned = false; sync_owner = 0 }
 }
 
 /* Once more through a descriptor that would still be told. [Y2] */
 inline settle(i)
 {
-    mark = intent[i];
+    begin_sync();
+    sync(ALL_BELOW(next));
     if
-    :: mark != 0 ->
-        seen = mark;
-        begin_sync();
-        sync(ALL_BELOW(next));
-        if
-        :: bad -> bad = false; poison_and_end()
-        :: else ->
-            atomic {
-                if
-                :: intent[i] == seen && !alive[i] ->
-                    intent[i] = 0;
+    :: bad -> bad = false; poison_and_end()
+    :: else ->
+        atomic {
+            if
+            :: intent[i] == seen && !alive[i] ->
+                intent[i] = 0;
 #ifdef WITNESS_SETTLED
-                    assert(false)
+                assert(false)
 #endif
-                :: else
-                fi
-            };
-            end_sync()
-        fi;
-        seen = 0
-    :: else
+            :: else
+            fi
+        };
+        end_sync()
     fi;
-    mark = 0
+    atomic { seen = 0; end = 0 }
 }
 
-#ifdef NO_ELIGIBLE_NO_POISON
-#define WORK(i) (i != h && SETTLABLE(i) && ELIGIBLE(i))
+#define CAN_SETTLE(i)  (i != h && SETTLABLE(i) && ELIGIBLE(i))
+#if defined(NO_ELIGIBLE_NO_POISON) || defined(REWRITE)
+#define MUST_POISON(i) false
 #else
-#define WORK(i) (i != h && ((SETTLABLE(i) && ELIGIBLE(i)) || (DEAD_INTENT(i) && NOBODY(i))))
+#define MUST_POISON(i) (DEAD_INTENT(i) && NOBODY(i))                    /* [Y2] */
 #endif
-
-/* Between the choice and the act somebody else may have settled it. */
-inline look_after_other()
-{
-    if
-    :: WORK(other) -> 
-        if
-        :: SETTLABLE(other) && ELIGIBLE(other) -> settle(other)
-        :: else -> poison = true
-        fi
-    :: else
-    fi;
-    other = 0
-}
 
 inline append_one()
 {
     atomic { id = next; next++; dirty = dirty | (1 << id) };
     do
     :: poison -> break
-    :: stable > id ->
-        assert((disk & ALL_BELOW(id + 1)) == ALL_BELOW(id + 1));
-        assert(visible > id);
-#ifdef WITNESS_FOLLOWER
-        assert(led);
-#endif
-        break
     :: atomic {
-           stable <= id && !BLOCKED && (sync_owner == 0 || !alive[sync_owner - 1]) ->
-           sync_owner = h + 1
+           stable > id ->
+           assert((disk & ALL_BELOW(id + 1)) == ALL_BELOW(id + 1));
+           assert(visible > id);
+#ifdef WITNESS_FOLLOWER
+           assert(led);
+#endif
+           break
+       }
+    :: atomic {
+           stable <= id && CAN_LEAD && (sync_owner == 0 || !alive[sync_owner - 1]) ->
+           sync_owner = h + 1;
+#ifdef WITNESS_FOLLOWER
+           led = true
+#endif
        };
-       led = true;
        lead()
-    :: atomic { WORK(0) -> other = 0 }; look_after_other()
-    :: atomic { WORK(1) -> other = 1 }; look_after_other()
-    :: atomic { WORK(2) -> other = 2 }; look_after_other()
-    od
+    :: atomic { CAN_SETTLE(0) -> seen = intent[0] }; settle(0)
+    :: atomic { CAN_SETTLE(1) -> seen = intent[1] }; settle(1)
+    :: atomic { MUST_POISON(0) || MUST_POISON(1) || MUST_POISON(2) -> poison = true }
+    od;
+    id = 0
+}
+
+/* Closes. A handle that stays open and makes no call (IDLE) settles nothing. */
+inline leave()
+{
+#if defined(IDLE) || defined(SECOND_THREAD)
+    skip
+#else
+    atomic { alive[h] = false; open[h] = false; pending[h] = false }
+#endif
 }
 
 /* The descriptor is opened before the handle joins. Alone it would recover instead: not in this model. */
@@ -286,8 +295,11 @@ end_nobody:
 
 proctype appender(byte h)
 {
-    byte id, mark, seen, end, other;
-    bool bad, ok, led;
+    byte id, seen, end;
+    bool bad, ok, owned;
+#ifdef WITNESS_FOLLOWER
+    bool led;
+#endif
     {
         if
         :: h >= OLD -> join_late()
@@ -296,21 +308,35 @@ proctype appender(byte h)
         if
         :: poison
         :: else -> append_one()
-        fi
+        fi;
+        leave()
     } unless { killed[h] }
 }
 
-proctype second_thread(byte h)
+/* Syncs in a way that the partition's sync lock word knows nothing of, `times` times; before the last it appends. */
+proctype other_sync(byte h; byte times)
 {
-    byte mark;
+    byte end;
     bool bad;
     {
-        begin_sync();
-        sync(128);
-        if
-        :: bad -> poison_and_end()
-        :: else -> end_sync()
-        fi
+        do
+        :: times > 0 ->
+            atomic {
+                if
+                :: times == 1 -> dirty = dirty | (1 << next); next++
+                :: else
+                fi
+            };
+            begin_sync();
+            sync(ALL_BELOW(next));
+            end = 0;
+            if
+            :: bad -> poison_and_end(); break
+            :: else -> end_sync(); times--
+            fi
+        :: times == 0 -> break
+        od;
+        leave()
     } unless { killed[h] }
 }
 
@@ -341,6 +367,15 @@ init
         :: OLD == 2 -> alive[1] = true; open[1] = true; join[1] = 2; seq = 2
         :: else
         fi;
-        run appender(0); run appender(1); run appender(2); run second_thread(0)
+#ifdef TWICE
+        run other_sync(0, 2); run appender(1); run appender(2)
+#else
+        run appender(0); run appender(1);
+#ifdef SECOND_THREAD
+        run other_sync(0, 1)
+#else
+        run appender(2)
+#endif
+#endif
     }
 }

@@ -1,0 +1,206 @@
+/* check.c -- verifies every byte of the file that means something
+ *
+ * Superblocks, segment headers, every frame and record of every segment, chains, offsets, indexes. The
+ * catalog was verified when the picture was made: extents that overlap or entries that contradict each
+ * other do not get that far. Works beside writers: it looks at what was visible when it came by. */
+#include "check.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "err.h"
+#include "index.h"
+
+struct check {
+    struct beck *db;
+    beck_check_callback finding;
+    beck_progress_callback progress;
+    void *context;
+    beck_check_summary sum;
+    uint64_t total;
+    bool stopped;
+    const char *topic;
+    uint32_t partition;
+};
+
+static void report(struct check *c, const char *format, ...) PRINTF_LIKE(2, 3);
+
+static void report(struct check *c, const char *format, ...)
+{
+    char line[600];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    c->sum.findings++;
+    if (c->finding != NULL && c->finding(c->context, line) != 0) c->stopped = true;
+}
+
+static void check_superblocks(struct check *c)
+{
+    static const uint32_t at[2] = {SUPER_A_AT, SUPER_B_AT};
+    uint8_t bytes[SUPER_BYTES];
+    struct superblock s;
+    for (int i = 0; i < 2; i++)
+        if (os_read(&c->db->file.os, bytes, sizeof bytes, at[i]) < 0 || super_decode(bytes, &s) != 1)
+            report(c, "superblock %c at byte %u is damaged", 'A' + i, at[i]);
+}
+
+static void check_header(struct check *c, const struct segment *s, const uint8_t *data)
+{
+    struct segment_header h;
+    if (segment_header_decode(data, &h) < 0 || h.id != s->place.id || h.salt != s->place.salt ||
+        h.base_offset != s->base || memcmp(h.uuid, c->db->file.uuid, 16) != 0)
+        report(c, "topic %s:%u: header of segment %llu at byte %llu is damaged", c->topic, c->partition,
+               (unsigned long long)s->place.id, (unsigned long long)place_at(&s->place));
+}
+
+/* Every record of an intact batch must decode. */
+static void check_records(struct check *c, const struct segment *s, const struct log_frame *f,
+                          const uint8_t *batch)
+{
+    struct batch_walk walk;
+    beck_record record;
+    const uint8_t *headers;
+    int rc = batch_walk_begin(&walk, batch, &f->batch);
+    while (rc == 0 && (rc = batch_walk_next(&walk, &record, &headers)) == 1) {
+        c->sum.records++;
+        rc = 0;
+    }
+    if (rc < 0)
+        report(c, "topic %s:%u: batch at offset %lld, byte %llu: %s", c->topic, c->partition,
+               (long long)f->batch.base_offset, (unsigned long long)(place_at(&s->place) + f->position),
+               err_message());
+    c->sum.batches++;
+    c->sum.bytes += f->batch.bytes;
+}
+
+/* Walk the frames of one segment up to offset `limit`. */
+static void check_frames(struct check *c, const struct segment *s, const uint8_t *data, uint64_t end,
+                         uint64_t limit)
+{
+    struct log_position at = log_begin(s->base);
+    struct log_frame found;
+    while (!c->stopped && at.next < limit) {
+        uint64_t left = at.position < end ? end - at.position : 0;
+        if (left > 0 && log_frame_at(&s->place, &at, data + at.position, left, true, &found, NULL)) {
+            check_records(c, s, &found, data + found.position + FRAME_BYTES);
+            log_advance(&at, &found);
+            continue;
+        }
+        uint64_t from = at.next, byte = place_at(&s->place) + at.position;
+        if (left == 0 || !log_resync(&s->place, &at, data, end, limit)) at.next = limit;
+        if (at.next > from)
+            report(c, "topic %s:%u: records %llu to %llu are damaged, at byte %llu", c->topic, c->partition,
+                   (unsigned long long)from, (unsigned long long)at.next - 1, (unsigned long long)byte);
+        else report(c, "topic %s:%u: damage at byte %llu", c->topic, c->partition, (unsigned long long)byte);
+    }
+    if (!c->stopped && s->sealed && at.position < s->end)
+        report(c, "topic %s:%u: segment %llu ends at %u instead of %u", c->topic, c->partition,
+               (unsigned long long)s->place.id, at.position, s->end);
+}
+
+static int check_segment(struct check *c, const struct segment *s, uint64_t limit)
+{
+    uint64_t size, end = s->sealed ? s->end : place_bytes(&s->place);
+    int rc = os_size(&c->db->file.os, &size);
+    if (rc < 0) return rc;
+    if (size < place_at(&s->place) + SEGMENT_HEADER_BYTES) {
+        report(c, "topic %s:%u: segment %llu lies behind the end of the file", c->topic, c->partition,
+               (unsigned long long)s->place.id);
+        return 0;
+    }
+    end = max_u64(min_u64(end, size - place_at(&s->place)), SEGMENT_HEADER_BYTES);
+    uint8_t *data = malloc((size_t)end);
+    if (data == NULL) return err_set(BECK_NOMEM, "out of memory");
+    rc = file_read_segment(&c->db->file, &s->place, 0, data, (size_t)end);
+    if (rc == 0) {
+        check_header(c, s, data);
+        check_frames(c, s, data, end, s->sealed ? s->next : limit);
+        if (s->index_at != 0 && !index_valid(&c->db->file, &s->place, s->index_at, s->index_bytes))
+            report(c, "topic %s:%u: index of segment %llu at byte %llu is damaged (it is only a help)",
+                   c->topic, c->partition, (unsigned long long)s->place.id,
+                   (unsigned long long)(place_at(&s->place) + s->index_at));
+        c->sum.segments++;
+    }
+    free(data);
+    if (c->progress != NULL) c->progress(c->context, c->sum.bytes, c->total);
+    return rc;
+}
+
+/* The segments of a partition, copied: others may go on meanwhile. */
+static int copy_segments(struct beck *db, uint64_t topic, uint32_t index, struct segment **list, uint32_t *count)
+{
+    int rc = 0;
+    *list = NULL;
+    *count = 0;
+    pthread_mutex_lock(&db->cat.mutex);
+    struct partition_picture *part = picture_partition(&db->cat.picture, topic, index);
+    if (part != NULL && part->count > 0) {
+        *list = malloc(part->count * sizeof **list);
+        if (*list == NULL) rc = err_set(BECK_NOMEM, "out of memory");
+        else memcpy(*list, part->segments, (*count = part->count) * sizeof **list);
+    }
+    pthread_mutex_unlock(&db->cat.mutex);
+    return rc;
+}
+
+static int check_partition(struct check *c, uint64_t topic, uint32_t index)
+{
+    struct cell_ref ref;
+    struct segment *list;
+    uint32_t count;
+    int rc = catalog_cell(&c->db->cat, topic, index, &ref);
+    if (rc < 0) return rc == BECK_NOT_FOUND ? 0 : rc;
+    uint64_t visible = atomic_load(&ref.ro->visible);
+    if ((rc = db_refresh(c->db)) < 0) return rc;
+    if ((rc = copy_segments(c->db, topic, index, &list, &count)) < 0) return rc;
+    c->partition = index;
+    for (uint32_t i = 0; rc == 0 && i < count && !c->stopped; i++) {
+        uint64_t before = i == 0 ? list[i].base : list[i - 1].next;
+        if (list[i].base > before)
+            report(c, "topic %s:%u: records %llu to %llu are lost", c->topic, index,
+                   (unsigned long long)before, (unsigned long long)list[i].base - 1);
+        rc = check_segment(c, &list[i], visible);
+    }
+    if (count > 0 && list[count - 1].sealed && list[count - 1].next < visible)
+        report(c, "topic %s:%u: records %llu to %llu are lost", c->topic, index,
+               (unsigned long long)list[count - 1].next, (unsigned long long)visible - 1);
+    free(list);
+    return rc;
+}
+
+int check_file(struct beck *db, beck_check_callback finding, beck_progress_callback progress, void *context,
+               beck_check_summary *summary)
+{
+    struct check c = {.db = db, .finding = finding, .progress = progress, .context = context};
+    char name[BECK_TOPIC_NAME_MAX + 1] = "";
+    int rc = db_follow(db);
+    if (rc == 0) rc = db_refresh(db);
+    c.topic = name;
+    check_superblocks(&c);
+    pthread_mutex_lock(&db->cat.mutex);
+    c.total = space_used(&db->cat.picture.space) * BLOCK_BYTES;
+    pthread_mutex_unlock(&db->cat.mutex);
+    for (size_t i = 0; rc == 0 && !c.stopped; i++) {
+        uint64_t id = 0;
+        uint32_t partitions = 0;
+        pthread_mutex_lock(&db->cat.mutex);
+        bool more = i < db->cat.picture.topics;
+        if (more) {
+            struct topic_picture *t = db->cat.picture.by_id[i];
+            id = t->id;
+            partitions = t->partitions;
+            strncpy(name, t->name, BECK_TOPIC_NAME_MAX);
+        }
+        pthread_mutex_unlock(&db->cat.mutex);
+        if (!more) break;
+        for (uint32_t k = 0; rc == 0 && k < partitions && !c.stopped; k++) rc = check_partition(&c, id, k);
+    }
+    if (summary != NULL) *summary = c.sum;
+    if (rc < 0) return rc;
+    if (c.sum.findings == 0) return 0;
+    return err_set(BECK_CORRUPT, "%llu findings", (unsigned long long)c.sum.findings);
+}

@@ -1,0 +1,556 @@
+/* db.c -- the handle: open, close, gate, fork
+ *
+ *     gate --> alone? --yes--> residue, catalog, recovery, area rebuilt, slot --> instance --> gate back
+ *                  `--no---> layout checked, slot, catalog up to visible ------------------> gate back
+ *
+ *  [O1] who is alone rebuilds the whole area; the instance id comes last, so that nobody joins half of it
+ *  [O2] the clean mark is removed before the first modification, not when the file is opened
+ *  [O3] the last to close makes everything stable, writes the tails, trims, sets the mark and zeroes the
+ *       area; with poison or an unsettled intent it leaves the file unclean
+ *
+ * A crash while opening alone leaves instance 0, or no slot held: the next opener is alone again. A crash
+ * while closing leaves the file unclean, or clean with an area that is not zero, which nobody reads. */
+#include "db.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "err.h"
+#include "reader.h"
+#include "recover.h"
+#include "retire.h"
+
+#define GATE_PAUSE_MS 2
+#define INTENT_WAIT_MS 100
+
+/* ---- fork: the one process-wide list ---- */
+
+static pthread_mutex_t fork_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+static struct beck *fork_list;
+
+static void fork_prepare(void)
+{
+    pthread_mutex_lock(&fork_mutex);
+}
+
+static void fork_parent(void)
+{
+    pthread_mutex_unlock(&fork_mutex);
+}
+
+/* The child closes its copies of the descriptors, so that the parent's locks die with the parent. Closing
+ * does not unlock: the parent's description lives on. Mappings were not inherited. */
+static void fork_child(void)
+{
+    for (struct beck *db = fork_list; db != NULL; db = db->list_next) {
+        db->forked = true;
+        coord_forget(&db->coord);
+        os_close(&db->file.os);
+    }
+    fork_list = NULL;
+    pthread_mutex_init(&fork_mutex, NULL);
+}
+
+static void fork_register(void)
+{
+    (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
+}
+
+static void list_add(struct beck *db)
+{
+    (void)pthread_once(&fork_once, fork_register);
+    pthread_mutex_lock(&fork_mutex);
+    db->list_next = fork_list;
+    if (fork_list != NULL) fork_list->list_prev = db;
+    fork_list = db;
+    pthread_mutex_unlock(&fork_mutex);
+}
+
+static void list_remove(struct beck *db)
+{
+    pthread_mutex_lock(&fork_mutex);
+    if (db->list_prev != NULL) db->list_prev->list_next = db->list_next;
+    if (fork_list == db) fork_list = db->list_next;
+    if (db->list_next != NULL) db->list_next->list_prev = db->list_prev;
+    db->list_next = db->list_prev = NULL;
+    pthread_mutex_unlock(&fork_mutex);
+}
+
+int db_usable(const struct beck *db)
+{
+    bool wiped = db->fork_page != NULL && atomic_load_explicit(db->fork_page, memory_order_relaxed) != 1;
+    if (UNLIKELY(db->forked || wiped))
+        return err_set(BECK_FORKED, "this handle belongs to the parent process: open the file again");
+    if (UNLIKELY(db->view == VIEW_NONE)) return err_set(BECK_INVALID, "the handle did not open");
+    return 0;
+}
+
+int db_writable(const struct beck *db)
+{
+    int rc = db_usable(db);
+    if (rc == 0 && db->readonly) rc = err_set(BECK_READONLY, "the handle was opened read-only");
+    return rc;
+}
+
+/* ---- The gate ---- */
+
+static int take_gate(struct beck *db, bool exclusive)
+{
+    int64_t until = os_monotonic_ms() + db->busy_timeout_ms;
+    for (;;) {
+        int rc = os_lock(&db->file.os, LOCK_GATE, exclusive);
+        if (rc != BECK_BUSY) return rc;
+        if (os_monotonic_ms() >= until)
+            return err_set(BECK_BUSY, "another process has been opening or closing the file for %u ms",
+                           db->busy_timeout_ms);
+        os_sleep_ms(GATE_PAUSE_MS);
+    }
+}
+
+static void leave_gate(struct beck *db)
+{
+    (void)os_unlock(&db->file.os, LOCK_GATE);
+}
+
+static int anybody_else(struct beck *db, bool *others)
+{
+    return os_locked_by_other(&db->file.os, LOCK_SLOT0, SLOTS_MAX, others);
+}
+
+/* ---- Opening alone ---- */
+
+/* The area may still tell of a failed sync; then only the disk is to be believed. */
+static int examine_residue(struct beck *db, const struct superblock *super, bool *distrust)
+{
+    bool residue = false;
+    int rc = 0;
+    *distrust = false;
+    if (super->state == SUPER_CLEAN || !file_same_boot(&db->file, super)) return 0;
+    rc = coord_read_residue(&db->file.os, &residue);
+    if (rc == 0 && residue && !db->file.fs.memory) {
+        *distrust = true;
+        if (db->readonly)
+            rc = err_set(BECK_BUSY, "a sync may have failed: the file must be opened read-write once");
+        else rc = file_forget_cache(&db->file);
+    }
+    return rc;
+}
+
+static int fill_cells(struct beck *db, const struct recovery *r)
+{
+    struct cell_ref ref;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < r->count; i++) {
+        const struct partition_end *e = &r->ends[i];
+        rc = catalog_make_cells(&db->cat, e->topic, e->index, e->index + 1);
+        if (rc == 0) rc = catalog_cell(&db->cat, e->topic, e->index, &ref);
+        if (rc == 0) partition_reset_cell(ref.rw, e->topic, e->index, &e->tail);
+    }
+    return rc;
+}
+
+static void keep_report(struct beck *db, struct recovery *r)
+{
+    if (r->report.size == 0) return;
+    free(db->report);
+    db->report = (char *)r->report.data;
+    memset(&r->report, 0, sizeof r->report);
+}
+
+/* Cells that recover_find_ends numbered in its own way have to be looked up again. */
+static void forget_cells(struct catalog *cat)
+{
+    for (size_t i = 0; i < cat->picture.topics; i++)
+        for (uint32_t k = 0; k < cat->picture.by_id[i]->partitions; k++)
+            cat->picture.by_id[i]->parts[k].cell = NO_CELL;
+}
+
+static int open_alone(struct beck *db)
+{
+    struct superblock super;
+    struct recovery r = {.cat = &db->cat};
+    bool distrust = false;
+    uint64_t size = 0;
+    int rc = file_read_super(&db->file, &super);
+    if (rc == 0 && (rc = file_format(&db->file, db->application_id)) == 0)
+        rc = file_read_super(&db->file, &super);
+    if (rc > 0) rc = examine_residue(db, &super, &distrust);
+    if (rc == 0 && distrust) rc = file_read_super(&db->file, &super) < 0 ? BECK_CORRUPT : 0;
+    if (rc == 0) rc = os_size(&db->file.os, &size);
+    if (rc == 0 && size < HEAP_AT)
+        rc = err_set(BECK_CORRUPT, "the file is cut off at byte %llu", (unsigned long long)size);
+    if (rc == 0) rc = coord_rebuild(&db->coord); /* [O1] */
+    if (rc == 0) rc = coord_claim_slot(&db->coord);
+    if (rc == 0) rc = catalog_load(&db->cat, &super, UINT64_MAX);
+    if (rc < 0) return rc;
+
+    struct coord_header *h = coord_header(&db->coord);
+    struct cell_ref cell = coord_catalog_cell(&db->coord);
+    h->opened_bytes = size;
+    atomic_store(&cell.rw->visible, db->cat.at.next);
+    r.clean = super.state == SUPER_CLEAN;
+    r.trusted = !distrust && file_same_boot(&db->file, &super);
+    rc = recover_find_ends(&r);
+    if (rc == 0 && !r.clean) rc = recover_apply(&r);
+    forget_cells(&db->cat);
+    if (rc == 0) rc = fill_cells(db, &r);
+    if (rc == 0) rc = coord_publish(&db->coord);
+    keep_report(db, &r);
+    recover_free(&r);
+    return rc;
+}
+
+/* ---- Joining ---- */
+
+/* Intents set now may hide an error this descriptor will never see: give them a moment. [Y3] does the rest. */
+static void wait_for_intents(struct beck *db)
+{
+    for (int i = 0; i < INTENT_WAIT_MS && !coord_may_publish(&db->coord); i++) os_sleep_ms(1);
+}
+
+static int open_join(struct beck *db)
+{
+    struct superblock super;
+    struct cell_ref cell = coord_catalog_cell(&db->coord);
+    if (!coord_present(&db->coord))
+        return err_set(BECK_BUSY, "the file is in use by an incompatible build of beck");
+    int rc = file_read_super(&db->file, &super);
+    if (rc == 0) rc = err_set(BECK_CORRUPT, "the superblocks of an open file are zero");
+    if (rc > 0) rc = coord_claim_slot(&db->coord);
+    if (rc == 0) wait_for_intents(db);
+    if (rc == 0) rc = catalog_load(&db->cat, &super, atomic_load(&cell.ro->visible));
+    return rc;
+}
+
+static int open_shared(struct beck *db)
+{
+    bool others = false;
+    int rc = take_gate(db, true);
+    if (rc < 0) return rc;
+    rc = os_still_there(db->file.path, &db->file.os);
+    if (rc == 0) rc = coord_open(&db->coord, &db->file.os);
+    if (rc == 0) rc = catalog_init(&db->cat, &db->file, &db->coord);
+    if (rc == 0) rc = anybody_else(db, &others);
+    if (rc == 0) rc = others ? open_join(db) : open_alone(db);
+    if (rc < 0) coord_release_slot(&db->coord);
+    leave_gate(db);
+    if (rc == 0) db->view = VIEW_SHARED;
+    return rc;
+}
+
+/* ---- Opening read-only ---- */
+
+static int private_cells(struct beck *db, const struct recovery *r)
+{
+    size_t old_bytes = (db->old_cells_count + 1) * sizeof *db->old_cells;
+    struct cell **old = realloc(db->old_cells, old_bytes);
+    struct cell *cells = calloc(r->count + 1, sizeof *cells);
+    if (old != NULL) db->old_cells = old;
+    if (old == NULL || cells == NULL) {
+        free(cells);
+        return err_set(BECK_NOMEM, "out of memory");
+    }
+    for (size_t i = 0; i < r->count; i++)
+        partition_reset_cell(&cells[i], r->ends[i].topic, r->ends[i].index, &r->ends[i].tail);
+    if (db->cat.private_cells != NULL) db->old_cells[db->old_cells_count++] = db->cat.private_cells;
+    db->cat.private_cells = cells;
+    return 0;
+}
+
+static int attach_private(struct beck *db)
+{
+    struct superblock super;
+    struct recovery r = {.cat = &db->cat};
+    bool distrust = false;
+    db->cat.coord = NULL;
+    int rc = file_read_super(&db->file, &super);
+    if (rc == 0) rc = err_set(BECK_NOT_BECK, "an empty file: nothing was ever written to it");
+    if (rc > 0) rc = examine_residue(db, &super, &distrust);
+    if (rc == 0) rc = catalog_load(&db->cat, &super, UINT64_MAX);
+    r.clean = rc == 0 && super.state == SUPER_CLEAN;
+    r.trusted = file_same_boot(&db->file, &super);
+    if (rc == 0) rc = recover_find_ends(&r);
+    /* Nobody shall act on what a power loss could still take back. */
+    if (rc == 0 && !r.clean) rc = os_sync(&db->file.os);
+    if (rc == 0) rc = private_cells(db, &r);
+    keep_report(db, &r);
+    recover_free(&r);
+    db->view = VIEW_PRIVATE;
+    return rc;
+}
+
+static int attach_watch(struct beck *db)
+{
+    struct superblock super;
+    struct cell_ref cell = coord_catalog_cell(&db->coord);
+    int rc = 0;
+    db->cat.coord = &db->coord;
+    if (!coord_present(&db->coord))
+        rc = err_set(BECK_BUSY, "the file is in use by an incompatible build of beck");
+    if (rc == 0) rc = file_read_super(&db->file, &super);
+    if (rc == 0) rc = err_set(BECK_CORRUPT, "the superblocks of an open file are zero");
+    if (rc > 0) rc = catalog_load(&db->cat, &super, atomic_load(&cell.ro->visible));
+    db->view = VIEW_WATCH;
+    return rc;
+}
+
+/* A file shorter than its area cannot be mapped and looked into. */
+static int area_there(struct beck *db)
+{
+    uint64_t size = 0;
+    int rc = os_size(&db->file.os, &size);
+    if (rc < 0 || size >= HEAP_AT) return rc;
+    struct superblock super;
+    rc = file_read_super(&db->file, &super); /* says NOT_BECK when it is none */
+    if (rc == 0) return err_set(BECK_NOT_BECK, "an empty file: nothing was ever written to it");
+    return rc < 0 ? rc : err_set(BECK_CORRUPT, "the file is cut off at byte %llu", (unsigned long long)size);
+}
+
+static int attach_readonly(struct beck *db)
+{
+    bool others = false;
+    int rc = take_gate(db, false);
+    if (rc < 0) return rc;
+    if (db->coord.file == NULL) {
+        rc = area_there(db);
+        if (rc == 0) rc = coord_open(&db->coord, &db->file.os);
+        if (rc == 0) rc = catalog_init(&db->cat, &db->file, NULL);
+    }
+    if (rc == 0) rc = anybody_else(db, &others);
+    if (rc == 0) rc = others ? attach_watch(db) : attach_private(db);
+    if (rc == 0) atomic_store(&db->watched_instance, atomic_load(&coord_header_ro(&db->coord)->instance));
+    leave_gate(db);
+    return rc;
+}
+
+int db_follow(struct beck *db)
+{
+    int rc = 0;
+    if (!db->readonly) return 0;
+    if (atomic_load(&coord_header_ro(&db->coord)->instance) == atomic_load(&db->watched_instance)) return 0;
+    pthread_mutex_lock(&db->mutex);
+    if (atomic_load(&coord_header_ro(&db->coord)->instance) != atomic_load(&db->watched_instance)) {
+        rc = coord_reset_extents(&db->coord);
+        if (rc == 0) rc = attach_readonly(db);
+        atomic_fetch_add(&db->epoch, 1);
+    }
+    pthread_mutex_unlock(&db->mutex);
+    return rc;
+}
+
+/* ---- Open ---- */
+
+int db_open(struct beck *db, const char *path, const beck_options *options)
+{
+    pthread_mutex_init(&db->mutex, NULL);
+    db->file.os.fd = -1;
+    db->readonly = (options->flags & BECK_OPEN_READONLY) != 0;
+    db->busy_timeout_ms = options->busy_timeout_ms != 0 ? options->busy_timeout_ms : 10000;
+    db->application_id = options->application_id;
+    db->fork_page = os_fork_page();
+    int rc = file_open(&db->file, path, options);
+    list_add(db);
+    if (rc == 0) rc = db->readonly ? attach_readonly(db) : open_shared(db);
+    if (rc < 0) {
+        db->view = VIEW_NONE;
+        coord_close(&db->coord); /* the slot, and with it every claim on the file */
+        os_close(&db->file.os);
+        return err_context(rc, "%s", path);
+    }
+    return 0;
+}
+
+/* ---- Close ---- */
+
+/* Make one partition stable, and settle what a dead owner of its lock left. */
+static int sync_partition(struct beck *db, const struct topic_picture *t, uint32_t index)
+{
+    struct partition p;
+    struct cell_ref ref;
+    int rc = catalog_cell(&db->cat, t->id, index, &ref);
+    if (rc < 0) return rc;
+    bool behind = atomic_load(&ref.rw->written) > atomic_load(&ref.rw->stable);
+    if (!behind && atomic_load(&ref.rw->lock) == 0) return 0;
+    rc = partition_open(&p, &db->cat, t->id, index, t->name, &t->config);
+    if (rc == 0) partition_look(&p);
+    if (rc == 0) rc = partition_sync(&p, atomic_load(&ref.rw->written));
+    partition_close(&p);
+    return rc;
+}
+
+/* A topic by its place in the list of ids, copied, because the picture may change under us. */
+static bool copy_topic(struct catalog *cat, size_t i, struct topic_picture *copy, char name[BECK_TOPIC_NAME_MAX + 1])
+{
+    pthread_mutex_lock(&cat->mutex);
+    bool there = i < cat->picture.topics;
+    if (there) {
+        *copy = *cat->picture.by_id[i];
+        strncpy(name, copy->name, BECK_TOPIC_NAME_MAX);
+        name[BECK_TOPIC_NAME_MAX] = 0;
+        copy->name = name;
+        copy->parts = NULL;
+    }
+    pthread_mutex_unlock(&cat->mutex);
+    return there;
+}
+
+int db_sync(struct beck *db)
+{
+    struct topic_picture t;
+    char name[BECK_TOPIC_NAME_MAX + 1];
+    int rc = db_refresh(db);
+    for (size_t i = 0; rc == 0 && copy_topic(&db->cat, i, &t, name); i++) {
+        for (uint32_t k = 0; rc == 0 && k < t.partitions; k++) rc = sync_partition(db, &t, k);
+        if (rc == BECK_NOT_FOUND || rc == BECK_DELETED) rc = 0; /* deleted meanwhile */
+    }
+    return rc;
+}
+
+int db_refresh(struct beck *db)
+{
+    return db->cat.coord == NULL ? 0 : catalog_refresh(&db->cat);
+}
+
+/* Tails of the partitions that moved since the catalog last heard of them. */
+static int write_tails(struct beck *db)
+{
+    struct entry entries[256];
+    size_t count = 0;
+    int rc = 0;
+    const struct picture *p = &db->cat.picture;
+    for (size_t i = 0; rc == 0 && i < p->topics; i++) {
+        for (uint32_t k = 0; rc == 0 && k < p->by_id[i]->partitions; k++) {
+            const struct partition_picture *part = &p->by_id[i]->parts[k];
+            struct cell_ref ref;
+            struct tail tail;
+            uint64_t id = p->by_id[i]->id;
+            if ((rc = catalog_cell(&db->cat, id, k, &ref)) < 0) break;
+            cell_tail_get(ref.rw, &tail);
+            if (tail.segment == 0 || (part->has_tail && part->next == tail.next)) continue;
+            entries[count++] = (struct entry){
+                .type = ENTRY_TAIL, .topic = id, .partition = k, .place.id = tail.segment,
+                .next_offset = tail.next, .max_timestamp = tail.max_timestamp, .end = tail.position,
+                .chain = tail.chain};
+            if (count < 256) continue;
+            rc = catalog_append(&db->cat, entries, count);
+            count = 0;
+        }
+    }
+    return rc == 0 && count > 0 ? catalog_append(&db->cat, entries, count) : rc;
+}
+
+/* How long the file has to be: the last segment, if it is still open for appends, ends at its tail. */
+static uint64_t trimmed_bytes(struct beck *db)
+{
+    struct picture *p = &db->cat.picture;
+    uint32_t block;
+    for (uint32_t i = 0; (block = coord_extent_block(&db->coord, i)) != 0; i++)
+        space_give(&p->space, block, 0);
+    uint64_t end = (uint64_t)space_end(&p->space) * BLOCK_BYTES;
+    for (size_t i = 0; i < p->owner_count; i++) {
+        const struct partition_picture *part = &p->owners[i].topic->parts[p->owners[i].partition];
+        const struct segment *s = partition_active(part);
+        if (s == NULL || s->place.id != p->owners[i].id || !part->has_tail) continue;
+        if (place_at(&s->place) + place_bytes(&s->place) == end)
+            return place_at(&s->place) + align_up(part->tail_end, 4096);
+    }
+    return end;
+}
+
+static bool intents_left(struct beck *db)
+{
+    for (uint32_t i = 0; i < SLOTS_MAX; i++)
+        if (i != db->coord.slot && atomic_load(&coord_slot(&db->coord, i)->intent) != 0) return true;
+    return false;
+}
+
+static int close_last(struct beck *db)
+{
+    struct coord_header *h = coord_header(&db->coord);
+    struct superblock super;
+    int rc = catalog_lock(&db->cat); /* repairs what a dead owner left of the catalog */
+    if (rc < 0) return rc;
+    catalog_unlock(&db->cat);
+    coord_settle(&db->coord);
+    if ((rc = coord_check_poison(&db->coord)) < 0) return rc;
+    if (intents_left(db)) return 0; /* unclean: recovery will look at the disk [O3] */
+    if (atomic_load(&h->unclean) == 0) {
+        uint64_t bytes = h->opened_bytes; /* nothing was modified: not a byte may differ */
+        rc = coord_zero(&db->coord);
+        return rc == 0 ? os_truncate(&db->file.os, bytes) : rc;
+    }
+    retire_look(&db->cat);
+    rc = db_sync(db);
+    if (rc == 0) rc = catalog_lock(&db->cat);
+    if (rc < 0) return rc;
+    rc = write_tails(db);
+    catalog_unlock(&db->cat);
+    if (rc < 0) return rc;
+    uint64_t bytes = trimmed_bytes(db);
+    rc = os_truncate(&db->file.os, bytes);
+    if (rc == 0) rc = os_sync(&db->file.os);
+    if (rc == 0) rc = file_read_super(&db->file, &super);
+    if (rc < 0) return rc;
+    super.state = SUPER_CLEAN;
+    super.inode = super.birth_ns = 0;
+    super.birth_s = 0;
+    memset(super.boot_id, 0, sizeof super.boot_id);
+    super.catalog_next = db->cat.at.next;
+    rc = file_write_super(&db->file, &super); /* [O3] */
+    return rc < 0 ? rc : coord_zero(&db->coord);
+}
+
+/* Leave under the gate; the last one tidies up. */
+static int leave(struct beck *db)
+{
+    bool others = false;
+    int rc = take_gate(db, true);
+    if (rc < 0) return rc;
+    rc = anybody_else(db, &others);
+    if (rc == 0 && !others) rc = close_last(db);
+    coord_release_slot(&db->coord);
+    leave_gate(db);
+    return rc;
+}
+
+int db_close(struct beck *db)
+{
+    int rc = 0;
+    list_remove(db);
+    if (db_usable(db) < 0) db->coord.slot_held = false; /* a fork's: the lock is not ours to give back */
+    else if (db->view == VIEW_SHARED) rc = leave(db);
+    if (rc < 0) (void)err_context(rc, "%s", db->file.path);
+    coord_close(&db->coord);
+    catalog_free(&db->cat);
+    file_close(&db->file);
+    os_fork_page_free(db->fork_page);
+    free(db->report);
+    free(db->listed);
+    for (size_t i = 0; i < db->old_cells_count; i++) free(db->old_cells[i]);
+    free(db->old_cells);
+    pthread_mutex_destroy(&db->mutex);
+    return rc;
+}
+
+/* ---- Pins ---- */
+
+uint32_t db_take_pin(struct beck *db)
+{
+    uint32_t pin = NO_PIN;
+    if (db->view != VIEW_SHARED) return NO_PIN;
+    pthread_mutex_lock(&db->mutex);
+    for (uint32_t i = 0; i < PINS_PER_SLOT && pin == NO_PIN; i++)
+        if (!(db->pin_words & 1u << i)) pin = i;
+    if (pin != NO_PIN) db->pin_words |= 1u << pin;
+    pthread_mutex_unlock(&db->mutex);
+    return pin;
+}
+
+void db_give_pin(struct beck *db, uint32_t pin)
+{
+    if (pin == NO_PIN) return;
+    pthread_mutex_lock(&db->mutex);
+    db->pin_words &= ~(1u << pin);
+    pthread_mutex_unlock(&db->mutex);
+}

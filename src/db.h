@@ -1,0 +1,70 @@
+/* db.h -- the handle: open, close, gate, fork */
+#ifndef DB_H
+#define DB_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base.h"
+#include "catalog.h"
+#include "coord.h"
+#include "file.h"
+#include "partition.h"
+
+struct beck_topic {
+    struct beck *db;
+    struct beck_topic *next;
+    uint64_t id;
+    char *name;
+    beck_topic_config config;
+    _Atomic uint32_t turn; /* spreads records without a key */
+    pthread_mutex_t mutex; /* guards making parts */
+    struct partition *_Atomic *parts; /* BECK_PARTITIONS_MAX pointers, made when first used */
+};
+
+enum db_view {
+    VIEW_NONE,    /* open failed: only errmsg and close work */
+    VIEW_SHARED,  /* read-write: a slot in the live area */
+    VIEW_WATCH,   /* read-only beside read-write handles: follows the live area */
+    VIEW_PRIVATE  /* read-only on a file nobody has open */
+};
+
+struct beck {
+    struct file file;
+    struct coord coord;
+    struct catalog cat;
+    enum db_view view;
+    bool readonly;
+    bool forked;
+    uint32_t busy_timeout_ms;
+    uint32_t application_id;
+    char *report;
+    struct cell **old_cells; /* of private views left behind: threads may still look at them */
+    size_t old_cells_count;
+    beck_topic_info *listed; /* what topic_list handed out last */
+    const _Atomic uint32_t *fork_page;
+    pthread_mutex_t mutex; /* guards the lists below, pin_words and a change of view */
+    struct beck_topic *topics;
+    struct beck_consumer *consumers;
+    uint32_t pin_words; /* bit i: pin i is in use */
+    _Atomic uint64_t epoch; /* rises when a read-only handle had to attach again */
+    _Atomic uint64_t watched_instance;
+    struct beck *list_next; /* the process-wide list that fork needs */
+    struct beck *list_prev;
+};
+
+BECK_PRIVATE int db_open(struct beck *db, const char *path, const beck_options *options);
+BECK_PRIVATE int db_close(struct beck *db);
+/* FORKED in a child of the process that opened; the guard of every public call. */
+BECK_PRIVATE int db_usable(const struct beck *db);
+BECK_PRIVATE int db_writable(const struct beck *db);
+/* A read-only handle whose file was opened or closed by writers since: attach anew. Raises epoch. */
+BECK_PRIVATE int db_follow(struct beck *db);
+BECK_PRIVATE int db_sync(struct beck *db);
+/* Bring the picture up to date. */
+BECK_PRIVATE int db_refresh(struct beck *db);
+/* A free pin word, or NO_PIN. */
+BECK_PRIVATE uint32_t db_take_pin(struct beck *db);
+BECK_PRIVATE void db_give_pin(struct beck *db, uint32_t pin);
+
+#endif

@@ -1,0 +1,551 @@
+/* partition.c -- append, roll, group commit and take-over of one partition
+ *
+ *     take the lock -> frame behind the tail -> new tail -> written, visible (os) -> release -> wake
+ *                                                            `-> sync as a group -> stable, visible (sync)
+ *
+ *  [P1] the tail the flip points to is whole at every instruction; a take-over starts there and adopts
+ *       every intact frame behind it
+ *  [P2] what is visible is intact, and in a `sync` topic stable; `visible` only rises
+ *  [P3] `stable` is a prefix: it is raised to S after all bytes in [stable, S) were synced without error
+ *  [P4] the bytes of a segment are written under its partition's lock only
+ *  [L2] who takes the lock from the dead repairs first; [L4] holding the catalog's lock
+ *
+ * What a death leaves: in the middle of a frame, bytes behind the tail that no check believes; between
+ * frame and tail, an intact frame that the next owner adopts; between tail and visible, a tail ahead of
+ * visible, which repair evens out; in a roll, a catalog ahead of the tail, which repair follows. */
+#include "partition.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "err.h"
+#include "index.h"
+#include "retire.h"
+
+#define REPAIR_BYTES (256u * 1024u)
+#define SETTLE_TRIES 3000 /* of a millisecond */
+
+int partition_open(struct partition *p, struct catalog *cat, uint64_t topic, uint32_t index,
+                   const char *topic_name, const beck_topic_config *config)
+{
+    memset(p, 0, sizeof *p);
+    p->cat = cat;
+    p->topic = topic;
+    p->index = index;
+    p->topic_name = topic_name;
+    p->config = config;
+    return catalog_cell(cat, topic, index, &p->cell);
+}
+
+void partition_close(struct partition *p)
+{
+    os_unmap(&p->map);
+    os_unmap(&p->sync_map);
+}
+
+void partition_reset_cell(struct cell *cell, uint64_t topic, uint32_t index, const struct tail *tail)
+{
+    memset(cell, 0, sizeof *cell);
+    cell->tail[0] = cell->tail[1] = *tail;
+    atomic_store(&cell->topic, topic);
+    atomic_store(&cell->partition, index);
+    atomic_store(&cell->written, tail->next);
+    atomic_store(&cell->stable, tail->next);
+    atomic_store(&cell->visible, tail->next);
+    atomic_store_explicit(&cell->state, CELL_LIVE, memory_order_release);
+}
+
+static int partition_gone(const struct partition *p)
+{
+    return err_set(BECK_DELETED, "topic %s was deleted", p->topic_name);
+}
+
+static bool writes_mapped(const struct partition *p)
+{
+    return p->config->sync == BECK_SYNC_OS && p->cat->file->fs.mapped_writes;
+}
+
+/* ---- The active segment ---- */
+
+/* Make p->place the segment with this id. Holds: lock. */
+static int use_segment(struct partition *p, uint64_t id)
+{
+    struct segment found = {0};
+    bool have = false;
+    if (p->place.id == id && (p->map.data != NULL) == writes_mapped(p)) return 0;
+    for (int tries = 0; !have && tries < 2; tries++) {
+        pthread_mutex_lock(&p->cat->mutex);
+        struct partition_picture *part = picture_partition(&p->cat->picture, p->topic, p->index);
+        struct segment *s = part == NULL ? NULL : partition_segment(part, id);
+        if ((have = s != NULL)) found = *s;
+        pthread_mutex_unlock(&p->cat->mutex);
+        int rc = have ? 0 : catalog_refresh(p->cat);
+        if (rc < 0) return rc;
+    }
+    if (!have)
+        return err_set(BECK_CORRUPT, "topic %s:%u: segment %llu is not in the catalog", p->topic_name,
+                       p->index, (unsigned long long)id);
+    os_unmap(&p->map);
+    p->place = found.place;
+    p->base = found.base;
+    p->populated = 0;
+    p->limit = (uint32_t)(place_bytes(&p->place) - index_reserve(place_bytes(&p->place)));
+    if (!writes_mapped(p)) return 0;
+    return os_map(&p->cat->file->os, place_at(&p->place), place_bytes(&p->place), true, &p->map);
+}
+
+/* Zero in front of the tail, so that the device has written blocks to sync and a store finds its page. */
+static int zero_ahead(struct partition *p, struct tail *tail, uint64_t need)
+{
+    uint64_t from = max_u64(tail->zeroed, tail->position);
+    uint64_t to = min_u64(max_u64(from + AHEAD_BYTES, need), place_bytes(&p->place));
+    if (from >= to) return 0;
+    int rc = file_zero(p->cat->file, place_at(&p->place) + from, to - from);
+    if (rc < 0) return rc;
+    if (!writes_mapped(p)) os_writeback(&p->cat->file->os, place_at(&p->place) + from, to - from);
+    tail->zeroed = (uint32_t)to;
+    return 0;
+}
+
+/* ---- Take-over ---- */
+
+/* Adopt intact frames behind the tail. Holds: lock (from the dead), catalog. */
+static int adopt_frames(struct partition *p, struct tail *tail)
+{
+    struct log_position at = {tail->position, tail->chain, tail->next, true};
+    struct log_frame found;
+    uint64_t want = REPAIR_BYTES, bytes = 0;
+    struct buf window = {0};
+    int rc = 0;
+    while (at.position < p->limit && want > bytes) {
+        bytes = min_u64(want, p->limit - at.position);
+        want = 0;
+        if ((rc = buf_reserve(&window, (size_t)bytes)) < 0) break;
+        if ((rc = file_read_segment(p->cat->file, &p->place, at.position, window.data, (size_t)bytes)) < 0)
+            break;
+        uint32_t from = at.position;
+        while (log_frame_at(&p->place, &at, window.data + (at.position - from),
+                            bytes - (at.position - from), true, &found, &want) == 1) {
+            if (found.batch.max_timestamp > tail->max_timestamp)
+                tail->max_timestamp = found.batch.max_timestamp;
+            log_advance(&at, &found);
+            if (at.position - from > bytes) break;
+        }
+        if (at.position != from) want = REPAIR_BYTES, bytes = 0; /* it moved: look behind once more */
+    }
+    buf_free(&window);
+    tail->position = at.position;
+    tail->chain = at.chain;
+    tail->next = at.next;
+    tail->zeroed = at.position;
+    return rc;
+}
+
+/* The lock was a dead owner's: make tail, written and visible agree with what it left. [L2] [P1] */
+static int partition_repair(struct partition *p)
+{
+    struct cell *cell = p->cell.rw;
+    struct tail tail;
+    struct segment active = {0};
+    int64_t max_timestamp = -1;
+    cell_tail_get(cell, &tail);
+    pthread_mutex_lock(&p->cat->mutex);
+    struct partition_picture *part = picture_partition(&p->cat->picture, p->topic, p->index);
+    struct segment *s = part == NULL ? NULL : partition_active(part);
+    if (s != NULL) active = *s;
+    if (part != NULL) max_timestamp = part->max_timestamp;
+    pthread_mutex_unlock(&p->cat->mutex);
+
+    if (part == NULL) {
+        atomic_store_explicit(&cell->state, CELL_DELETED, memory_order_release);
+        return 0; /* the caller looks at the state next */
+    }
+    if (active.place.id != tail.segment) /* it died in a roll, behind the catalog's batch */
+        tail = (struct tail){.segment = active.place.id, .next = max_u64(tail.next, active.base),
+                             .max_timestamp = max_timestamp, .position = SEGMENT_HEADER_BYTES,
+                             .zeroed = SEGMENT_HEADER_BYTES};
+    int rc = tail.segment == 0 ? 0 : use_segment(p, tail.segment);
+    if (rc == 0 && tail.segment != 0) rc = adopt_frames(p, &tail);
+    if (rc == 0) rc = INVARIANT(tail.next >= atomic_load(&cell->visible));
+    if (rc < 0) return rc;
+    cell_tail_set(cell, &tail);
+    atomic_store_explicit(&cell->written, tail.next, memory_order_release);
+    if (p->config->sync == BECK_SYNC_OS) word_raise(&cell->visible, tail.next); /* [P2] */
+    coord_wake_readers(p->cat->coord, cell);
+    return 0;
+}
+
+/* Holds: catalog. Takes the partition lock, repaired if need be. */
+static int lock_with_catalog(struct partition *p)
+{
+    enum lock_result r = coord_lock(p->cat->coord, &p->cell, WORD_LOCK, LOCK_TAKE_DEAD);
+    int rc = r == LOCK_FROM_DEAD ? partition_repair(p) : 0;
+    if (rc < 0) coord_unlock(p->cat->coord, &p->cell, WORD_LOCK);
+    return rc;
+}
+
+static int partition_lock(struct partition *p)
+{
+    enum lock_result r = coord_lock(p->cat->coord, &p->cell, WORD_LOCK, LOCK_REPORT_DEAD);
+    if (LIKELY(r == LOCK_TAKEN)) return 0;
+    int rc = catalog_lock(p->cat); /* [L4] */
+    if (rc < 0) return rc;
+    rc = lock_with_catalog(p);
+    catalog_unlock(p->cat);
+    return rc;
+}
+
+static void partition_unlock(struct partition *p)
+{
+    coord_unlock(p->cat->coord, &p->cell, WORD_LOCK);
+}
+
+/* ---- Roll ---- */
+
+/* Partitions start small and double: 16 KiB, 16, 32, 64 ... up to segment.bytes. */
+static uint64_t next_segment_bytes(struct partition *p, uint64_t need)
+{
+    uint64_t bytes = SEGMENT_BYTES_MIN, held = 0;
+    pthread_mutex_lock(&p->cat->mutex);
+    struct partition_picture *part = picture_partition(&p->cat->picture, p->topic, p->index);
+    for (uint32_t i = 0; part != NULL && i < part->count && held < p->config->segment_bytes; i++)
+        held += place_bytes(&part->segments[i].place);
+    pthread_mutex_unlock(&p->cat->mutex);
+    while (bytes < held) bytes *= 2;
+    bytes = min_u64(bytes, p->config->segment_bytes);
+    while (bytes < need + SEGMENT_HEADER_BYTES + index_reserve(bytes)) bytes += BLOCK_BYTES;
+    return align_up(bytes, BLOCK_BYTES);
+}
+
+static int sync_settled(struct partition *p, bool leader);
+
+/* Finish the active segment: stable when the class asks for it, indexed, its SEAL prepared. */
+static int seal_entry(struct partition *p, const struct tail *tail, struct entry *seal)
+{
+    struct buf index = {0};
+    uint8_t *data = NULL;
+    int rc = use_segment(p, tail->segment);
+    if (rc == 0 && p->config->sync == BECK_SYNC_SYNC) rc = sync_settled(p, false);
+    if (rc < 0) return rc;
+    *seal = (struct entry){.type = ENTRY_SEAL, .place = p->place, .next_offset = tail->next,
+                           .stable_offset = min_u64(atomic_load(&p->cell.rw->stable), tail->next),
+                           .max_timestamp = tail->max_timestamp, .end = tail->position};
+    if ((data = malloc(tail->position)) == NULL) rc = err_set(BECK_NOMEM, "out of memory");
+    if (rc == 0) rc = file_read_segment(p->cat->file, &p->place, 0, data, tail->position);
+    if (rc == 0) rc = index_build(&p->place, p->base, data, tail->position, &index);
+    uint64_t at = align_up(tail->position, FRAME_ALIGN);
+    if (rc == 0 && at + index.size <= place_bytes(&p->place))
+        rc = os_write(&p->cat->file->os, index.data, index.size, place_at(&p->place) + at);
+    if (rc == 0) {
+        seal->index_at = (uint32_t)at;
+        seal->index_bytes = (uint32_t)index.size;
+    }
+    uint64_t used = at + (rc == 0 ? index.size : 0);
+    seal->place.blocks = (uint32_t)(align_up(used, BLOCK_BYTES) / BLOCK_BYTES);
+    free(data);
+    buf_free(&index);
+    return 0; /* a segment without an index is only slower to search */
+}
+
+/* Holds: catalog and partition lock. Seal the active segment, if any, and go on in a new one. */
+static int roll(struct partition *p, uint64_t need)
+{
+    struct cell *cell = p->cell.rw;
+    struct tail tail;
+    struct entry entries[2];
+    size_t count = 0;
+    int rc = 0;
+    cell_tail_get(cell, &tail);
+    struct entry add = {.type = ENTRY_ADD, .topic = p->topic, .partition = p->index,
+                        .base_offset = tail.next};
+    rc = catalog_place(p->cat, next_segment_bytes(p, need), &add.place);
+    if (rc == 0) rc = file_make_segment(p->cat->file, &add.place, p->topic, p->index, tail.next);
+    if (rc == 0 && tail.segment != 0) rc = seal_entry(p, &tail, &entries[count++]);
+    entries[count++] = add;
+    if (rc == 0) rc = catalog_append(p->cat, entries, count); /* one batch, stable before it is used [C1] */
+    if (rc < 0) return rc;
+    struct tail fresh = {.segment = add.place.id, .next = tail.next, .max_timestamp = tail.max_timestamp,
+                         .position = SEGMENT_HEADER_BYTES, .zeroed = SEGMENT_HEADER_BYTES};
+    cell_tail_set(cell, &fresh);
+    return use_segment(p, fresh.segment);
+}
+
+static bool needs_roll(const struct partition *p, const struct tail *tail, uint64_t span)
+{
+    return tail->segment == 0 || tail->position + span > p->limit;
+}
+
+/* The lock is held; leave and come back with the catalog's, roll, and hold the partition's again. */
+static int roll_from_append(struct partition *p, uint64_t span)
+{
+    struct tail tail;
+    partition_unlock(p);
+    int rc = catalog_lock(p->cat);
+    if (rc < 0) return rc;
+    rc = retire_unused(p->cat); /* room may be waiting to be freed */
+    if (rc == 0) rc = lock_with_catalog(p);
+    if (rc == 0) {
+        cell_tail_get(p->cell.rw, &tail); /* somebody may have rolled in between */
+        if (atomic_load(&p->cell.rw->state) != CELL_LIVE) rc = partition_gone(p);
+        if (rc == 0 && tail.segment != 0 && tail.segment != p->place.id) rc = use_segment(p, tail.segment);
+        if (rc == 0 && needs_roll(p, &tail, span)) rc = roll(p, span);
+        if (rc < 0) partition_unlock(p);
+    }
+    catalog_unlock(p->cat);
+    return rc;
+}
+
+/* ---- Append ---- */
+
+/* Take the lock with p->place being the tail's segment and room for `span` bytes in it. */
+static int lock_for_append(struct partition *p, uint64_t span, struct tail *tail)
+{
+    struct cell *cell = p->cell.rw;
+    int rc = partition_lock(p);
+    if (rc < 0) return rc;
+    cell_tail_get(cell, tail);
+    if (UNLIKELY(atomic_load_explicit(&cell->state, memory_order_relaxed) != CELL_LIVE))
+        rc = partition_gone(p);
+    if (rc == 0 && UNLIKELY(atomic_load(&coord_header_ro(p->cat->coord)->unclean) == 0)) {
+        /* After a clean start: the mark goes before the first frame does, under the catalog's lock. [O2] */
+        partition_unlock(p);
+        if ((rc = catalog_lock(p->cat)) < 0) return rc;
+        rc = catalog_mark_unclean(p->cat);
+        catalog_unlock(p->cat);
+        return rc < 0 ? rc : lock_for_append(p, span, tail);
+    }
+    if (rc == 0 && tail->segment != 0 && UNLIKELY(tail->segment != p->place.id))
+        rc = use_segment(p, tail->segment);
+    if (rc == 0 && LIKELY(!needs_roll(p, tail, span))) return 0;
+    if (rc < 0) {
+        partition_unlock(p);
+        return rc;
+    }
+    rc = roll_from_append(p, span);
+    if (rc == 0) cell_tail_get(cell, tail);
+    return rc;
+}
+
+/* Put frame and batch behind the tail. Holds: lock. [P4] */
+static int write_frame(struct partition *p, struct tail *tail, const struct partition_batch *batch,
+                       uint64_t span)
+{
+    uint64_t end = tail->position + span;
+    int rc = LIKELY(end <= tail->zeroed) ? 0 : zero_ahead(p, tail, end);
+    if (rc < 0) return rc;
+    if (p->map.data != NULL) {
+        if (UNLIKELY(end > p->populated)) {
+            os_populate(&p->map, tail->position, tail->zeroed);
+            p->populated = tail->zeroed;
+        }
+        os_store(p->map.data + tail->position, batch->bytes, FRAME_BYTES + batch->batch_bytes);
+        return 0;
+    }
+    uint64_t at = place_at(&p->place) + tail->position;
+    rc = os_write(&p->cat->file->os, batch->bytes, FRAME_BYTES + batch->batch_bytes, at);
+    if (rc < 0) (void)file_zero(p->cat->file, at, FRAME_BYTES); /* given up: nobody shall adopt it [P1] */
+    return rc;
+}
+
+static int append_locked(struct partition *p, struct tail *tail, const struct partition_batch *batch,
+                         uint64_t span)
+{
+    struct cell *cell = p->cell.rw;
+    uint64_t stable = atomic_load_explicit(&cell->stable, memory_order_relaxed);
+    struct log_position at = {tail->position, tail->chain, tail->next, true};
+    struct tail next = *tail;
+    int rc = INVARIANT(tail->position + span <= p->limit);
+    if (rc < 0) return rc;
+    next.chain = log_seal_frame(&p->place, &at, log_stable_field(stable, p->base), batch->bytes,
+                                batch->batch_bytes);
+    if ((rc = write_frame(p, &next, batch, span)) < 0) return rc;
+    next.position += (uint32_t)span;
+    next.next += batch->count;
+    if (batch->max_timestamp > next.max_timestamp) next.max_timestamp = batch->max_timestamp;
+    cell_tail_set(cell, &next); /* [P1] */
+    atomic_store_explicit(&cell->written, next.next, memory_order_release);
+    if (p->config->sync == BECK_SYNC_OS) atomic_exchange(&cell->visible, next.next); /* [P2] */
+    return 0;
+}
+
+/* flush.ms: is it time to sync what has been written? */
+static bool flush_due(const struct partition *p)
+{
+    if (p->config->flush_ms == 0) return false;
+    return os_now_ms() - atomic_load(&p->cell.ro->synced_at) >= (int64_t)p->config->flush_ms;
+}
+
+int partition_append(struct partition *p, const struct partition_batch *batch, uint32_t sync,
+                     uint64_t *base_offset)
+{
+    uint64_t span = frame_span(batch->batch_bytes);
+    struct tail tail;
+    int rc = coord_check_poison(p->cat->coord);
+    if (rc == 0) rc = lock_for_append(p, span, &tail);
+    if (rc < 0) return rc;
+    rc = append_locked(p, &tail, batch, span);
+    partition_unlock(p);
+    if (rc < 0) return rc;
+    *base_offset = tail.next;
+    if (p->config->sync == BECK_SYNC_SYNC || sync == BECK_SYNC_SYNC)
+        return partition_sync(p, tail.next + batch->count);
+    coord_wake_readers(p->cat->coord, p->cell.rw);
+    return UNLIKELY(flush_due(p)) ? partition_sync(p, tail.next + batch->count) : 0;
+}
+
+/* ---- Group commit ---- */
+
+/* Sync [from, to) of one segment through a mapping of this handle's descriptor. Holds: sync mutex. */
+static int sync_range(struct partition *p, const struct segment_place *place, uint64_t from, uint64_t to)
+{
+    int rc = 0;
+    if (p->sync_map.data == NULL || p->sync_place.id != place->id) {
+        os_unmap(&p->sync_map);
+        rc = os_map(&p->cat->file->os, place_at(place), place_bytes(place), true, &p->sync_map);
+        p->sync_place = *place;
+    }
+    return rc < 0 ? rc : os_map_sync(&p->sync_map, from, to);
+}
+
+/* Segments before the tail's that are not known stable (an `os` topic that rolled): sync them whole. */
+static int sync_earlier(struct partition *p, uint64_t stable, uint64_t tail_segment)
+{
+    struct segment list[16];
+    uint32_t count;
+    int rc = catalog_refresh(p->cat);
+    while (rc == 0) {
+        count = 0;
+        pthread_mutex_lock(&p->cat->mutex);
+        struct partition_picture *part = picture_partition(&p->cat->picture, p->topic, p->index);
+        for (uint32_t i = 0; part != NULL && i < part->count && count < 16; i++) {
+            const struct segment *s = &part->segments[i];
+            if (s->sealed && s->place.id != tail_segment && s->next > stable) list[count++] = *s;
+        }
+        pthread_mutex_unlock(&p->cat->mutex);
+        for (uint32_t i = 0; rc == 0 && i < count; i++) {
+            rc = sync_range(p, &list[i].place, 0, min_u64(list[i].end, place_bytes(&list[i].place)));
+            stable = list[i].next;
+        }
+        if (count < 16) break;
+    }
+    return rc;
+}
+
+static int sync_tail(struct partition *p, const struct tail *tail, bool leader)
+{
+    struct cell *cell = p->cell.rw;
+    struct segment found = {0};
+    uint64_t stable = atomic_load(&cell->stable), from = 0;
+    if (tail->segment == 0) return sync_earlier(p, stable, 0);
+    pthread_mutex_lock(&p->cat->mutex);
+    struct partition_picture *part = picture_partition(&p->cat->picture, p->topic, p->index);
+    struct segment *s = part == NULL ? NULL : partition_segment(part, tail->segment);
+    if (s != NULL) found = *s;
+    pthread_mutex_unlock(&p->cat->mutex);
+    if (s == NULL) { /* another process rolled: catch up */
+        int rc = catalog_refresh(p->cat);
+        if (rc < 0) return rc;
+        pthread_mutex_lock(&p->cat->mutex);
+        part = picture_partition(&p->cat->picture, p->topic, p->index);
+        s = part == NULL ? NULL : partition_segment(part, tail->segment);
+        if (s != NULL) found = *s;
+        pthread_mutex_unlock(&p->cat->mutex);
+    }
+    if (found.place.id == 0) return partition_gone(p);
+    int rc = stable < found.base ? sync_earlier(p, stable, tail->segment) : 0;
+    if (atomic_load(&cell->synced_segment) == tail->segment) from = atomic_load(&cell->synced_position);
+    if (from > tail->position) from = 0;
+    if (rc == 0) rc = sync_range(p, &found.place, from, min_u64(tail->position, place_bytes(&found.place)));
+    if (rc < 0 || !leader) return rc;
+    atomic_store(&cell->synced_segment, 0); /* a death in between leaves "unknown" */
+    atomic_store(&cell->synced_position, tail->position);
+    atomic_store(&cell->synced_segment, tail->segment);
+    return 0;
+}
+
+/* Sync everything written so far, publish, wake. The leader holds the sync lock. */
+static int sync_now(struct partition *p, bool leader)
+{
+    struct coord *coord = p->cat->coord;
+    struct cell *cell = p->cell.rw;
+    struct tail tail;
+    coord_sync_begin(coord); /* [Y1] */
+    cell_tail_snapshot(cell, &tail);
+    int rc = sync_tail(p, &tail, leader);
+    if (rc == BECK_IO || rc == BECK_FULL) {
+        coord_poison(coord);
+        (void)err_context(rc = BECK_POISONED, "topic %s:%u: sync failed, the outcome of appends in flight is"
+                          " unknown", p->topic_name, p->index);
+    }
+    if (rc == 0) rc = coord_check_poison(coord); /* [Y4] */
+    if (rc == 0 && !coord_may_publish(coord)) rc = BECK_BUSY; /* [Y3]: the caller settles and comes back */
+    if (rc == 0) {
+        word_raise(&cell->stable, tail.next); /* [P3] */
+        atomic_store(&cell->synced_at, os_now_ms());
+        if (p->config->sync == BECK_SYNC_SYNC) word_raise(&cell->visible, tail.next); /* [P2] */
+    }
+    coord_sync_end(coord);
+    if (rc == 0 && p->config->sync == BECK_SYNC_SYNC) coord_wake_readers(coord, cell);
+    return rc;
+}
+
+/* Settle what stands in the way of publishing, for some seconds at most. */
+static int sync_settled(struct partition *p, bool leader)
+{
+    int rc = sync_now(p, leader);
+    for (int tries = 0; rc == BECK_BUSY && tries < SETTLE_TRIES; tries++) {
+        coord_settle(p->cat->coord);
+        os_sleep_ms(1);
+        rc = sync_now(p, leader);
+    }
+    if (rc != BECK_BUSY) return rc;
+    return err_set(rc, "topic %s:%u: a sync begun before this handle was opened is still unsettled",
+                   p->topic_name, p->index);
+}
+
+int partition_sync(struct partition *p, uint64_t target)
+{
+    struct coord *coord = p->cat->coord;
+    struct cell *cell = p->cell.rw;
+    int64_t waiting_since = 0;
+    for (;;) {
+        uint64_t stable = atomic_load(&cell->stable);
+        if (stable >= target) return 0;
+        int rc = coord_check_poison(coord);
+        if (rc == 0 && atomic_load(&cell->state) != CELL_LIVE) rc = partition_gone(p);
+        if (rc < 0) return rc;
+        /* A leader that was stopped in its sync holds nobody up for longer than this: syncing twice is
+         * harmless, so after a while everybody may. */
+        bool late = waiting_since != 0 && os_monotonic_ms() - waiting_since > LOOK_MS;
+        enum lock_result r = coord_lock(coord, &p->cell, WORD_SYNC, LOCK_TRY);
+        if (r == LOCK_FROM_DEAD) atomic_store(&cell->synced_segment, 0); /* half written, maybe */
+        if (r != LOCK_HELD || late) {
+            rc = sync_settled(p, r != LOCK_HELD);
+            if (r != LOCK_HELD) coord_unlock(coord, &p->cell, WORD_SYNC);
+            coord_wake_writers(cell);
+            if (rc < 0) return rc;
+            waiting_since = 0;
+            continue;
+        }
+        if (waiting_since == 0) waiting_since = os_monotonic_ms();
+        coord_wait_stable(&p->cell, stable, LOOK_MS);
+        if (atomic_load(&cell->stable) != stable) waiting_since = 0;
+    }
+}
+
+/* ---- Looking for the dead ---- */
+
+void partition_look(struct partition *p)
+{
+    struct coord *coord = p->cat->coord;
+    struct cell *cell = p->cell.rw;
+    uint64_t owner = atomic_load(&cell->lock);
+    if (atomic_load(&cell->state) != CELL_LIVE || coord_check_poison(coord) < 0) return;
+    if (owner != 0 && coord_owner_dead(coord, owner) && partition_lock(p) == 0) partition_unlock(p);
+
+    uint64_t written = atomic_load(&cell->written);
+    if (atomic_load(&cell->stable) >= written) return;
+    uint64_t leader = atomic_load(&cell->sync_lock);
+    bool left_behind = p->config->sync == BECK_SYNC_SYNC && (leader == 0 || coord_owner_dead(coord, leader));
+    if (left_behind || flush_due(p)) (void)partition_sync(p, written);
+}

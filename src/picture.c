@@ -1,0 +1,507 @@
+/* picture.c -- topics, partitions and segments as the catalog tells them
+ *
+ * The state that replaying the catalog gives, in the memory of one handle. Entries come from the file, so
+ * each is checked against what is known before it changes anything.
+ *
+ *  [K1] ids of topics and segments are never used twice
+ *  [K2] only the last segment of a partition is unsealed, and base offsets rise
+ *  [K3] segments that are not free do not overlap (space_take says so)
+ *
+ * Not known here: the log of entries, locks, or where a partition really ends while it is being written. */
+#include "picture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "err.h"
+
+static int grow(void **array, size_t count, size_t *capacity, size_t item)
+{
+    if (count < *capacity) return 0;
+    size_t more = *capacity == 0 ? 16 : 2 * *capacity;
+    void *moved = realloc(*array, more * item);
+    if (moved == NULL) return err_set(BECK_NOMEM, "out of memory");
+    *array = moved;
+    *capacity = more;
+    return 0;
+}
+
+static void topic_free(struct topic_picture *t)
+{
+    if (t == NULL) return;
+    for (uint32_t i = 0; t->parts != NULL && i < t->partitions; i++) free(t->parts[i].segments);
+    free(t->parts);
+    free(t->name);
+    free(t->settings);
+    free(t);
+}
+
+void picture_free(struct picture *p)
+{
+    for (size_t i = 0; i < p->topics; i++) topic_free(p->by_id[i]);
+    free(p->by_id);
+    free(p->by_name);
+    free(p->owners);
+    free(p->retired);
+    space_free(&p->space);
+    memset(p, 0, sizeof *p);
+}
+
+/* ---- Looking things up ---- */
+
+static size_t name_search(const struct picture *p, const char *name)
+{
+    size_t low = 0, high = p->topics;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (strcmp(p->by_name[middle]->name, name) < 0) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
+static size_t id_search(const struct picture *p, uint64_t id)
+{
+    size_t low = 0, high = p->topics;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (p->by_id[middle]->id < id) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
+struct topic_picture *picture_topic_by_name(const struct picture *p, const char *name)
+{
+    size_t at = name_search(p, name);
+    return at < p->topics && strcmp(p->by_name[at]->name, name) == 0 ? p->by_name[at] : NULL;
+}
+
+struct topic_picture *picture_topic_by_id(const struct picture *p, uint64_t id)
+{
+    size_t at = id_search(p, id);
+    return at < p->topics && p->by_id[at]->id == id ? p->by_id[at] : NULL;
+}
+
+struct partition_picture *picture_partition(const struct picture *p, uint64_t topic, uint32_t partition)
+{
+    struct topic_picture *t = picture_topic_by_id(p, topic);
+    return t != NULL && partition < t->partitions ? &t->parts[partition] : NULL;
+}
+
+static size_t owner_search(const struct picture *p, uint64_t id)
+{
+    size_t low = 0, high = p->owner_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (p->owners[middle].id < id) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
+struct segment_owner *picture_owner(const struct picture *p, uint64_t segment)
+{
+    size_t at = owner_search(p, segment);
+    return at < p->owner_count && p->owners[at].id == segment ? &p->owners[at] : NULL;
+}
+
+struct segment *partition_active(const struct partition_picture *part)
+{
+    if (part->count == 0 || part->segments[part->count - 1].sealed) return NULL;
+    return &part->segments[part->count - 1];
+}
+
+struct segment *partition_segment(const struct partition_picture *part, uint64_t id)
+{
+    for (uint32_t i = part->count; i > 0; i--) /* mostly one of the last */
+        if (part->segments[i - 1].place.id == id) return &part->segments[i - 1];
+    return NULL;
+}
+
+struct segment *partition_locate(const struct partition_picture *part, uint64_t offset)
+{
+    uint32_t low = 0, high = part->count; /* the first segment that ends behind offset */
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        const struct segment *s = &part->segments[middle];
+        if (s->sealed && s->next <= offset) low = middle + 1;
+        else high = middle;
+    }
+    return low < part->count ? &part->segments[low] : NULL;
+}
+
+/* ---- Topics ---- */
+
+static int topic_grow(struct topic_picture *t, uint32_t partitions)
+{
+    struct partition_picture *parts = realloc(t->parts, partitions * sizeof *parts);
+    if (parts == NULL) return err_set(BECK_NOMEM, "out of memory");
+    t->parts = parts;
+    for (uint32_t i = t->partitions; i < partitions; i++)
+        parts[i] = (struct partition_picture){.cell = NO_CELL, .max_timestamp = -1};
+    t->partitions = partitions;
+    return 0;
+}
+
+static char *text_copy(const char *text, size_t bytes)
+{
+    char *copy = malloc(bytes + 1);
+    if (copy == NULL) return NULL;
+    memcpy(copy, text, bytes);
+    copy[bytes] = 0;
+    return copy;
+}
+
+static int topic_insert(struct picture *p, struct topic_picture *t)
+{
+    size_t capacity = p->topics_capacity;
+    int rc = grow((void **)&p->by_id, p->topics, &capacity, sizeof *p->by_id);
+    if (rc == 0) rc = grow((void **)&p->by_name, p->topics, &p->topics_capacity, sizeof *p->by_name);
+    if (rc < 0) return rc;
+    size_t id_at = id_search(p, t->id), name_at = name_search(p, t->name);
+    size_t behind_id = p->topics - id_at, behind_name = p->topics - name_at;
+    memmove(p->by_id + id_at + 1, p->by_id + id_at, behind_id * sizeof *p->by_id);
+    memmove(p->by_name + name_at + 1, p->by_name + name_at, behind_name * sizeof *p->by_name);
+    p->by_id[id_at] = p->by_name[name_at] = t;
+    p->topics++;
+    return 0;
+}
+
+static void topic_remove(struct picture *p, struct topic_picture *t)
+{
+    size_t id_at = id_search(p, t->id), name_at = name_search(p, t->name);
+    p->topics--;
+    memmove(p->by_id + id_at, p->by_id + id_at + 1, (p->topics - id_at) * sizeof *p->by_id);
+    memmove(p->by_name + name_at, p->by_name + name_at + 1, (p->topics - name_at) * sizeof *p->by_name);
+}
+
+static int topic_set(struct topic_picture *t, const struct entry *e)
+{
+    char *settings = text_copy(e->settings, e->settings_bytes);
+    if (settings == NULL) return err_set(BECK_NOMEM, "out of memory");
+    free(t->settings);
+    t->settings = settings;
+    int rc = settings_read(e->settings, e->settings_bytes, &t->config);
+    if (rc == 0 && e->partitions > t->partitions) rc = topic_grow(t, e->partitions);
+    t->config.partitions = t->partitions;
+    return rc;
+}
+
+static int apply_topic(struct picture *p, const struct entry *e)
+{
+    struct topic_picture *t = picture_topic_by_id(p, e->topic);
+    if (e->topic < TOPIC_USER_FIRST || e->partitions == 0 || e->partitions > BECK_PARTITIONS_MAX ||
+        memchr(e->name, 0, e->name_bytes) != NULL)
+        return err_set(BECK_CORRUPT, "catalog: topic %llu, %u partitions", (unsigned long long)e->topic,
+                       e->partitions);
+    if (t != NULL) {
+        bool renamed = strlen(t->name) != e->name_bytes || memcmp(t->name, e->name, e->name_bytes) != 0;
+        if (renamed || e->partitions < t->partitions)
+            return err_set(BECK_CORRUPT, "catalog: topic %s changes its name or loses partitions", t->name);
+        return topic_set(t, e);
+    }
+    if ((t = calloc(1, sizeof *t)) == NULL) return err_set(BECK_NOMEM, "out of memory");
+    t->id = e->topic;
+    t->name = text_copy(e->name, e->name_bytes);
+    int rc = t->name == NULL ? err_set(BECK_NOMEM, "out of memory") : topic_set(t, e);
+    if (rc == 0 && picture_topic_by_name(p, t->name) != NULL)
+        rc = err_set(BECK_CORRUPT, "catalog: two topics are called %s", t->name);
+    if (rc == 0) rc = topic_insert(p, t);
+    if (rc < 0) {
+        topic_free(t);
+        return rc;
+    }
+    p->next_topic = max_u64(p->next_topic, e->topic + 1); /* [K1] */
+    return 0;
+}
+
+/* ---- Segments ---- */
+
+static int retire(struct picture *p, const struct segment *s, uint64_t topic)
+{
+    int rc = grow((void **)&p->retired, p->retired_count, &p->retired_capacity, sizeof *p->retired);
+    if (rc == 0) p->retired[p->retired_count++] = (struct retired){s->place, topic};
+    return rc;
+}
+
+static void forget_owner(struct picture *p, uint64_t segment)
+{
+    struct segment_owner *o = picture_owner(p, segment);
+    if (o == NULL) return;
+    size_t at = (size_t)(o - p->owners);
+    p->owner_count--;
+    memmove(p->owners + at, p->owners + at + 1, (p->owner_count - at) * sizeof *p->owners);
+}
+
+static void forget_segment(struct picture *p, struct partition_picture *part, uint64_t id)
+{
+    struct segment *s = partition_segment(part, id);
+    size_t at = (size_t)(s - part->segments);
+    part->count--;
+    memmove(part->segments + at, part->segments + at + 1, (part->count - at) * sizeof *s);
+    forget_owner(p, id);
+}
+
+static int apply_delete(struct picture *p, const struct entry *e)
+{
+    struct topic_picture *t = picture_topic_by_id(p, e->topic);
+    int rc = 0;
+    if (t == NULL)
+        return err_set(BECK_CORRUPT, "catalog: unknown topic %llu deleted", (unsigned long long)e->topic);
+    for (uint32_t i = 0; i < t->partitions; i++) {
+        for (uint32_t k = 0; rc == 0 && k < t->parts[i].count; k++) {
+            rc = retire(p, &t->parts[i].segments[k], t->id);
+            forget_owner(p, t->parts[i].segments[k].place.id);
+        }
+    }
+    topic_remove(p, t);
+    topic_free(t);
+    return rc;
+}
+
+static int apply_add(struct picture *p, const struct entry *e)
+{
+    struct partition_picture *part = picture_partition(p, e->topic, e->partition);
+    unsigned long long id = e->place.id;
+    if (part == NULL) return err_set(BECK_CORRUPT, "catalog: segment %llu of an unknown partition", id);
+    uint64_t floor = part->count > 0 ? part->segments[part->count - 1].next : part->next;
+    if (partition_active(part) != NULL || e->base_offset < floor) /* [K2] */
+        return err_set(BECK_CORRUPT, "catalog: segment %llu at offset %llu does not follow", id,
+                       (unsigned long long)e->base_offset);
+    if (picture_owner(p, e->place.id) != NULL || e->place.blocks > SEGMENT_BYTES_LIMIT / BLOCK_BYTES + 1)
+        return err_set(BECK_CORRUPT, "catalog: segment %llu is impossible", id);
+
+    size_t capacity = part->capacity;
+    int rc = grow((void **)&part->segments, part->count, &capacity, sizeof *part->segments);
+    part->capacity = (uint32_t)capacity;
+    if (rc == 0) rc = grow((void **)&p->owners, p->owner_count, &p->owner_capacity, sizeof *p->owners);
+    if (rc == 0) rc = space_take(&p->space, e->place.block, e->place.blocks); /* [K3] */
+    if (rc < 0) return rc;
+    part->segments[part->count++] = (struct segment){.place = e->place, .base = e->base_offset,
+                                                     .next = e->base_offset, .max_timestamp = -1};
+    size_t at = owner_search(p, e->place.id);
+    memmove(p->owners + at + 1, p->owners + at, (p->owner_count - at) * sizeof *p->owners);
+    p->owners[at] = (struct segment_owner){e->place.id, picture_topic_by_id(p, e->topic), e->partition};
+    p->owner_count++;
+    p->next_segment = max_u64(p->next_segment, e->place.id + 1); /* [K1] */
+    part->next = max_u64(part->next, e->base_offset);
+    part->has_tail = false;
+    return 0;
+}
+
+static uint64_t place_bytes_of(uint32_t blocks)
+{
+    return (uint64_t)blocks * BLOCK_BYTES;
+}
+
+static int apply_seal(struct picture *p, struct partition_picture *part, const struct entry *e)
+{
+    struct segment *s = partition_segment(part, e->place.id);
+    uint64_t bytes = place_bytes_of(s->place.blocks);
+    bool last = s == &part->segments[part->count - 1];
+    if (e->next_offset < s->base || e->place.blocks > s->place.blocks || e->end > bytes ||
+        (uint64_t)e->index_at + e->index_bytes > bytes || e->stable_offset > e->next_offset ||
+        (!s->sealed && !last))
+        return err_set(BECK_CORRUPT, "catalog: segment %llu is sealed impossibly",
+                       (unsigned long long)e->place.id);
+    if (last) {
+        part->next = e->next_offset;
+        part->max_timestamp = e->max_timestamp;
+        part->has_tail = false;
+    }
+    space_give(&p->space, s->place.block, e->place.blocks);
+    if (e->place.blocks == 0) {
+        forget_segment(p, part, e->place.id);
+        return 0;
+    }
+    s->sealed = true;
+    s->next = e->next_offset;
+    s->stable = e->stable_offset;
+    s->max_timestamp = e->max_timestamp;
+    s->end = e->end;
+    s->index_at = e->index_at;
+    s->index_bytes = e->index_bytes;
+    s->place.blocks = e->place.blocks;
+    return 0;
+}
+
+static int apply_retire(struct picture *p, struct partition_picture *part, uint64_t topic,
+                        const struct entry *e)
+{
+    struct segment *s = partition_segment(part, e->place.id);
+    bool first = s == part->segments;
+    int rc = retire(p, s, topic);
+    if (rc < 0) return rc;
+    forget_segment(p, part, e->place.id);
+    if (first) part->start = max_u64(part->start, e->next_offset);
+    if (part->count == 0) part->next = max_u64(part->next, e->next_offset);
+    return 0;
+}
+
+static int apply_free(struct picture *p, const struct entry *e)
+{
+    for (size_t i = 0; i < p->retired_count; i++) {
+        if (p->retired[i].place.id != e->place.id) continue;
+        space_give(&p->space, p->retired[i].place.block, 0);
+        p->retired[i] = p->retired[--p->retired_count];
+        return 0;
+    }
+    return err_set(BECK_CORRUPT, "catalog: segment %llu is freed but not retired",
+                   (unsigned long long)e->place.id);
+}
+
+static int apply_tail(struct picture *p, const struct entry *e)
+{
+    struct partition_picture *part = picture_partition(p, e->topic, e->partition);
+    if (part == NULL) return err_set(BECK_CORRUPT, "catalog: tail of an unknown partition");
+    struct segment *s = partition_active(part);
+    bool wrong = e->place.id == 0 ? s != NULL || e->next_offset < part->next
+                                  : s == NULL || s->place.id != e->place.id || e->next_offset < s->base ||
+                                        e->end > place_bytes_of(s->place.blocks) ||
+                                        e->end < SEGMENT_HEADER_BYTES || e->end % FRAME_ALIGN != 0;
+    if (wrong)
+        return err_set(BECK_CORRUPT, "catalog: impossible tail of %llu:%u", (unsigned long long)e->topic,
+                       e->partition);
+    part->has_tail = true;
+    part->tail_segment = e->place.id;
+    part->tail_end = e->end;
+    part->tail_chain = e->chain;
+    part->next = e->next_offset;
+    part->max_timestamp = e->max_timestamp;
+    return 0;
+}
+
+int picture_apply(struct picture *p, const struct entry *e)
+{
+    struct segment_owner *owner;
+    switch (e->type) {
+    case ENTRY_TOPIC: return apply_topic(p, e);
+    case ENTRY_DELETE: return apply_delete(p, e);
+    case ENTRY_ADD: return apply_add(p, e);
+    case ENTRY_FREE: return apply_free(p, e);
+    case ENTRY_TAIL: return apply_tail(p, e);
+    case ENTRY_IDS:
+        p->next_topic = max_u64(p->next_topic, e->topic);
+        p->next_segment = max_u64(p->next_segment, e->next_id);
+        return 0;
+    case ENTRY_SEAL:
+    case ENTRY_RETIRE: break;
+    default: return err_set(BECK_CORRUPT, "catalog: entry of type %u is out of place", e->type);
+    }
+    if ((owner = picture_owner(p, e->place.id)) == NULL)
+        return err_set(BECK_CORRUPT, "catalog: segment %llu is unknown", (unsigned long long)e->place.id);
+    struct partition_picture *part = &owner->topic->parts[owner->partition];
+    if (e->type == ENTRY_SEAL) return apply_seal(p, part, e);
+    return apply_retire(p, part, owner->topic->id, e);
+}
+
+/* ---- Snapshot ---- */
+
+static int each_of_partition(const struct topic_picture *t, uint32_t i, picture_take take, void *context)
+{
+    const struct partition_picture *part = &t->parts[i];
+    const struct segment *s = NULL;
+    int rc = 0;
+    for (uint32_t k = 0; rc == 0 && k < part->count; k++) {
+        s = &part->segments[k];
+        struct entry add = {.type = ENTRY_ADD, .topic = t->id, .partition = i, .place = s->place,
+                            .base_offset = s->base};
+        struct entry seal = {.type = ENTRY_SEAL, .place = s->place, .next_offset = s->next,
+                             .stable_offset = s->stable, .max_timestamp = s->max_timestamp, .end = s->end,
+                             .index_at = s->index_at, .index_bytes = s->index_bytes};
+        rc = take(context, &add);
+        if (rc == 0 && s->sealed) rc = take(context, &seal);
+    }
+    struct entry tail = {.type = ENTRY_TAIL, .topic = t->id, .partition = i, .next_offset = part->next,
+                         .max_timestamp = part->max_timestamp};
+    if (part->has_tail) {
+        tail.place.id = part->tail_segment;
+        tail.end = part->tail_end;
+        tail.chain = part->tail_chain;
+    }
+    /* Without segments only a TAIL can say where the partition begins and ends. */
+    bool needed = part->has_tail || (part->count == 0 && part->next > 0);
+    if (rc == 0 && needed) rc = take(context, &tail);
+    return rc;
+}
+
+int picture_each_entry(const struct picture *p, picture_take take, void *context)
+{
+    struct entry ids = {.type = ENTRY_IDS, .topic = p->next_topic, .next_id = p->next_segment};
+    int rc = take(context, &ids);
+    for (size_t i = 0; rc == 0 && i < p->topics; i++) {
+        const struct topic_picture *t = p->by_id[i];
+        struct entry topic = {.type = ENTRY_TOPIC, .topic = t->id, .partitions = t->partitions,
+                              .name = t->name, .name_bytes = (uint32_t)strlen(t->name),
+                              .settings = t->settings, .settings_bytes = (uint32_t)strlen(t->settings)};
+        rc = take(context, &topic);
+        for (uint32_t k = 0; rc == 0 && k < t->partitions; k++) rc = each_of_partition(t, k, take, context);
+    }
+    return rc;
+}
+
+/* ---- Settings ---- */
+
+void settings_defaults(beck_topic_config *config)
+{
+    config->size = sizeof *config;
+    if (config->partitions == 0) config->partitions = 1;
+    if (config->sync == BECK_SYNC_DEFAULT) config->sync = BECK_SYNC_SYNC;
+    if (config->max_message_bytes == 0) config->max_message_bytes = MESSAGE_BYTES_DEFAULT;
+    if (config->segment_bytes == 0) config->segment_bytes = SEGMENT_BYTES_DEFAULT;
+}
+
+int settings_check(const beck_topic_config *c)
+{
+    if (c->partitions < 1 || c->partitions > BECK_PARTITIONS_MAX)
+        return err_set(BECK_INVALID, "partitions = %u: must be 1 to %u", c->partitions, BECK_PARTITIONS_MAX);
+    if (c->sync > BECK_SYNC_OS) return err_set(BECK_INVALID, "sync = %u: must be sync or os", c->sync);
+    if (c->max_message_bytes < 128 || c->max_message_bytes > MESSAGE_BYTES_LIMIT)
+        return err_set(BECK_INVALID, "max.message.bytes = %u: must be 128 to %u", c->max_message_bytes,
+                       MESSAGE_BYTES_LIMIT);
+    if (c->segment_bytes < SEGMENT_BYTES_MIN || c->segment_bytes > SEGMENT_BYTES_LIMIT)
+        return err_set(BECK_INVALID, "segment.bytes = %u: must be %u to %u", c->segment_bytes,
+                       SEGMENT_BYTES_MIN, SEGMENT_BYTES_LIMIT);
+    return 0;
+}
+
+size_t settings_write(const beck_topic_config *config, char *text, size_t bytes)
+{
+    beck_topic_config d = {0};
+    size_t n = 0;
+    settings_defaults(&d);
+    text[0] = 0;
+    if (config->sync == BECK_SYNC_OS) n += (size_t)snprintf(text + n, bytes - n, "sync=os\n");
+    if (config->max_message_bytes != d.max_message_bytes)
+        n += (size_t)snprintf(text + n, bytes - n, "max.message.bytes=%u\n", config->max_message_bytes);
+    if (config->segment_bytes != d.segment_bytes)
+        n += (size_t)snprintf(text + n, bytes - n, "segment.bytes=%u\n", config->segment_bytes);
+    if (config->flush_ms != 0) n += (size_t)snprintf(text + n, bytes - n, "flush.ms=%u\n", config->flush_ms);
+    if (n > 0) text[--n] = 0;
+    return n;
+}
+
+int settings_read(const char *text, size_t bytes, beck_topic_config *config)
+{
+    char line[128], *value;
+    memset(config, 0, sizeof *config);
+    for (size_t at = 0; at < bytes;) {
+        const char *newline = memchr(text + at, '\n', bytes - at);
+        size_t n = newline == NULL ? bytes - at : (size_t)(newline - text) - at;
+        size_t used = n < sizeof line ? n : sizeof line - 1;
+        memcpy(line, text + at, used);
+        line[used] = 0;
+        at += n + 1;
+        if ((value = strchr(line, '=')) == NULL) continue;
+        *value++ = 0;
+        uint32_t number = (uint32_t)strtoul(value, NULL, 10);
+        if (strcmp(line, "sync") == 0) config->sync = strcmp(value, "os") == 0 ? BECK_SYNC_OS : 0;
+        if (strcmp(line, "max.message.bytes") == 0) config->max_message_bytes = number;
+        if (strcmp(line, "segment.bytes") == 0) config->segment_bytes = number;
+        if (strcmp(line, "flush.ms") == 0) config->flush_ms = number;
+    }
+    settings_defaults(config);
+    return settings_check(config) < 0 ? err_set(BECK_CORRUPT, "catalog: impossible topic settings") : 0;
+}

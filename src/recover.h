@@ -1,0 +1,34 @@
+/* recover.h -- after a crash: the end of every partition, then a sealed start */
+#ifndef RECOVER_H
+#define RECOVER_H
+
+#include "buf.h"
+#include "catalog.h"
+
+/* Where a partition ends, for its cell. */
+struct partition_end {
+    uint64_t topic;
+    uint32_t index;
+    struct tail tail;
+};
+
+struct recovery {
+    struct catalog *cat;
+    bool clean;   /* the clean mark was there: the catalog's tails are the truth */
+    bool trusted; /* same boot, same inode, no failed sync: the page cache was never lost */
+    struct buf report; /* text, one finding a line, NUL-terminated when not empty */
+    struct partition_end *ends; /* one for each partition of the picture, by topic id and partition */
+    size_t count;
+    struct entry *entries; /* SEALs and RETIREs that make it so */
+    size_t entry_count;
+    size_t entry_capacity;
+};
+
+/* Find the end of every partition; nothing is written. */
+BECK_PRIVATE int recover_find_ends(struct recovery *r);
+/* Make it last: everything that counts is synced, unsealed segments are sealed, what follows a cut is
+ * retired, in one catalog batch. Then every end has segment 0. Alone, under the gate. */
+BECK_PRIVATE int recover_apply(struct recovery *r);
+BECK_PRIVATE void recover_free(struct recovery *r);
+
+#endif

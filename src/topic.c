@@ -1,0 +1,347 @@
+/* topic.c -- topics as the user sees them
+ *
+ * Names and settings are checked here; the catalog keeps them. A batch is encoded before the partition's
+ * lock is taken, so that the lock is held for a copy only: the base offset, which only the lock can tell,
+ * stands in the part of a batch that its CRC leaves out.
+ *
+ *  [T1] the cells of new partitions exist before the entry that makes them known is visible */
+#include "topic.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "batch.h"
+#include "err.h"
+#include "retire.h"
+
+#define STACK_BATCH_BYTES 2048u
+
+static int check_name(const char *name)
+{
+    size_t n = strlen(name);
+    size_t good = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+    if (n == 0) return err_set(BECK_INVALID, "a topic name must not be empty");
+    if (n > BECK_TOPIC_NAME_MAX)
+        return err_set(BECK_INVALID, "a topic name of %zu characters: at most %u are allowed", n,
+                       BECK_TOPIC_NAME_MAX);
+    if (good < n)
+        return err_set(BECK_INVALID, "topic name \"%s\": only letters, digits, '.', '_' and '-' are allowed",
+                       name);
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return err_set(BECK_INVALID, "a topic cannot be called \"%s\"", name);
+    return 0;
+}
+
+static int not_found(const char *name)
+{
+    return err_set(BECK_NOT_FOUND, "there is no topic %s", name);
+}
+
+/* ---- Create, alter, delete: under the catalog's lock ---- */
+
+static int append_topic(struct beck *db, const char *name, uint64_t id, const beck_topic_config *config)
+{
+    char settings[512];
+    struct entry e = {.type = ENTRY_TOPIC, .topic = id, .partitions = config->partitions, .name = name,
+                      .name_bytes = (uint32_t)strlen(name), .settings = settings};
+    e.settings_bytes = (uint32_t)settings_write(config, settings, sizeof settings);
+    return catalog_append(&db->cat, &e, 1);
+}
+
+static int create_locked(struct beck *db, const char *name, const beck_topic_config *config)
+{
+    pthread_mutex_lock(&db->cat.mutex);
+    bool exists = picture_topic_by_name(&db->cat.picture, name) != NULL;
+    uint64_t id = db->cat.picture.next_topic;
+    pthread_mutex_unlock(&db->cat.mutex);
+    if (exists) return err_set(BECK_EXISTS, "topic %s exists already", name);
+    int rc = retire_unused(&db->cat);
+    if (rc == 0) rc = catalog_make_cells(&db->cat, id, 0, config->partitions); /* [T1] */
+    return rc < 0 ? rc : append_topic(db, name, id, config);
+}
+
+int topic_create(struct beck *db, const char *name, const beck_topic_config *config)
+{
+    beck_topic_config c = {0};
+    if (config != NULL) c = *config;
+    settings_defaults(&c);
+    int rc = check_name(name);
+    if (rc == 0) rc = settings_check(&c);
+    if (rc < 0) return rc;
+    if ((rc = catalog_lock(&db->cat)) < 0) return rc;
+    rc = create_locked(db, name, &c);
+    catalog_unlock(&db->cat);
+    return rc;
+}
+
+static int alter_locked(struct beck *db, const char *name, const beck_topic_config *config)
+{
+    beck_topic_config c = {0};
+    uint64_t id = 0;
+    uint32_t had = 0;
+    pthread_mutex_lock(&db->cat.mutex);
+    struct topic_picture *t = picture_topic_by_name(&db->cat.picture, name);
+    if (t != NULL) {
+        c = t->config;
+        id = t->id;
+        had = t->partitions;
+    }
+    pthread_mutex_unlock(&db->cat.mutex);
+    if (t == NULL) return not_found(name);
+    if (config->partitions != 0 && config->partitions < had)
+        return err_set(BECK_INVALID, "topic %s has %u partitions: their number can only grow", name, had);
+    if (config->partitions != 0) c.partitions = config->partitions;
+    if (config->sync != 0) c.sync = config->sync;
+    if (config->max_message_bytes != 0) c.max_message_bytes = config->max_message_bytes;
+    if (config->segment_bytes != 0) c.segment_bytes = config->segment_bytes;
+    if (config->flush_ms != 0) c.flush_ms = config->flush_ms;
+    int rc = settings_check(&c);
+    if (rc == 0) rc = catalog_make_cells(&db->cat, id, had, c.partitions); /* [T1] */
+    return rc < 0 ? rc : append_topic(db, name, id, &c);
+}
+
+int topic_alter(struct beck *db, const char *name, const beck_topic_config *config)
+{
+    int rc = catalog_lock(&db->cat);
+    if (rc < 0) return rc;
+    rc = alter_locked(db, name, config);
+    catalog_unlock(&db->cat);
+    return rc;
+}
+
+int topic_delete(struct beck *db, const char *name)
+{
+    struct entry e = {.type = ENTRY_DELETE};
+    int rc = catalog_lock(&db->cat);
+    if (rc < 0) return rc;
+    pthread_mutex_lock(&db->cat.mutex);
+    struct topic_picture *t = picture_topic_by_name(&db->cat.picture, name);
+    if (t != NULL) e.topic = t->id;
+    pthread_mutex_unlock(&db->cat.mutex);
+    rc = t == NULL ? not_found(name) : catalog_append(&db->cat, &e, 1);
+    if (rc == 0) rc = retire_mark_topic(&db->cat, e.topic);
+    if (rc == 0) (void)retire_unused(&db->cat); /* what a reader still pins goes later */
+    catalog_unlock(&db->cat);
+    return rc;
+}
+
+/* ---- Handles for appending ---- */
+
+static int look_up(struct beck *db, const char *name, uint64_t *id, beck_topic_config *config)
+{
+    int rc = db_refresh(db);
+    if (rc < 0) return rc;
+    pthread_mutex_lock(&db->cat.mutex);
+    struct topic_picture *t = picture_topic_by_name(&db->cat.picture, name);
+    if (t != NULL) {
+        *id = t->id;
+        *config = t->config;
+    }
+    pthread_mutex_unlock(&db->cat.mutex);
+    return t == NULL ? BECK_NOT_FOUND : 0;
+}
+
+static int make_handle(struct beck *db, const char *name, uint64_t id, const beck_topic_config *config,
+                       struct beck_topic **topic)
+{
+    struct beck_topic *t = calloc(1, sizeof *t);
+    size_t n = strlen(name) + 1;
+    if (t != NULL) t->name = malloc(n);
+    if (t != NULL) t->parts = calloc(BECK_PARTITIONS_MAX, sizeof *t->parts);
+    if (t == NULL || t->name == NULL || t->parts == NULL) {
+        if (t != NULL) free(t->name);
+        free(t);
+        return err_set(BECK_NOMEM, "out of memory");
+    }
+    memcpy(t->name, name, n);
+    t->db = db;
+    t->id = id;
+    t->config = *config;
+    pthread_mutex_init(&t->mutex, NULL);
+    t->next = db->topics;
+    db->topics = t;
+    *topic = t;
+    return 0;
+}
+
+int topic_open(struct beck *db, const char *name, const beck_topic_config *config, struct beck_topic **topic)
+{
+    beck_topic_config found;
+    uint64_t id = 0;
+    int rc = look_up(db, name, &id, &found);
+    if (rc == BECK_NOT_FOUND) {
+        rc = topic_create(db, name, config);
+        if (rc == 0 || rc == BECK_EXISTS) rc = look_up(db, name, &id, &found);
+    }
+    if (rc < 0) return rc;
+    pthread_mutex_lock(&db->mutex);
+    struct beck_topic *t = db->topics;
+    while (t != NULL && t->id != id) t = t->next;
+    if (t != NULL) *topic = t;
+    else rc = make_handle(db, name, id, &found, topic);
+    pthread_mutex_unlock(&db->mutex);
+    return rc;
+}
+
+void topic_close_all(struct beck *db)
+{
+    struct beck_topic *next;
+    for (struct beck_topic *t = db->topics; t != NULL; t = next) {
+        next = t->next;
+        for (uint32_t i = 0; i < BECK_PARTITIONS_MAX; i++) {
+            struct partition *p = atomic_load(&t->parts[i]);
+            if (p == NULL) continue;
+            if (!db->forked) partition_close(p);
+            free(p);
+        }
+        pthread_mutex_destroy(&t->mutex);
+        free(t->parts);
+        free(t->name);
+        free(t);
+    }
+    db->topics = NULL;
+}
+
+/* The settings may have been altered by another process since. */
+static int refresh_config(struct beck_topic *t)
+{
+    beck_topic_config now = t->config;
+    int rc = db_refresh(t->db);
+    pthread_mutex_lock(&t->db->cat.mutex);
+    struct topic_picture *p = picture_topic_by_id(&t->db->cat.picture, t->id);
+    if (p != NULL) now = p->config;
+    pthread_mutex_unlock(&t->db->cat.mutex);
+    if (rc == 0 && p == NULL) rc = err_set(BECK_DELETED, "topic %s was deleted", t->name);
+    pthread_mutex_lock(&t->mutex);
+    if (rc == 0 && memcmp(&t->config, &now, sizeof now) != 0) t->config = now;
+    pthread_mutex_unlock(&t->mutex);
+    return rc;
+}
+
+static int topic_partition(struct beck_topic *t, uint32_t index, struct partition **out)
+{
+    int rc = 0;
+    *out = atomic_load_explicit(&t->parts[index], memory_order_acquire);
+    if (LIKELY(*out != NULL)) return 0;
+    pthread_mutex_lock(&t->mutex);
+    *out = atomic_load_explicit(&t->parts[index], memory_order_relaxed);
+    if (*out == NULL) {
+        struct partition *p = calloc(1, sizeof *p);
+        rc = p == NULL ? err_set(BECK_NOMEM, "out of memory")
+                       : partition_open(p, &t->db->cat, t->id, index, t->name, &t->config);
+        if (rc == BECK_NOT_FOUND) rc = err_set(BECK_DELETED, "topic %s was deleted", t->name);
+        if (rc == 0) atomic_store_explicit(&t->parts[index], p, memory_order_release);
+        else free(p);
+        *out = p;
+    }
+    pthread_mutex_unlock(&t->mutex);
+    return rc;
+}
+
+/* ---- Append ---- */
+
+int topic_append(struct beck_topic *topic, uint32_t partition, const beck_record *records, size_t count,
+                 uint32_t sync, int64_t *base_offset)
+{
+    _Alignas(8) uint8_t small[STACK_BATCH_BYTES];
+    uint8_t *bytes = small;
+    struct partition *p = NULL;
+    struct batch_plan plan;
+    uint64_t base = 0;
+    int rc = 0;
+    if (UNLIKELY(catalog_moved(&topic->db->cat))) rc = refresh_config(topic);
+    if (rc == 0 && UNLIKELY(partition >= topic->config.partitions))
+        rc = err_set(BECK_INVALID, "topic %s has no partition %u, only 0 to %u", topic->name, partition,
+                     topic->config.partitions - 1);
+    if (rc == 0) rc = topic_partition(topic, partition, &p);
+    if (rc == 0) rc = batch_measure(records, count, os_now_ms(), topic->config.max_message_bytes, &plan);
+    if (rc < 0) return rc;
+    uint64_t span = frame_span(plan.bytes);
+    if (span > sizeof small && (bytes = malloc((size_t)span)) == NULL)
+        return err_set(BECK_NOMEM, "out of memory");
+    batch_encode(bytes + FRAME_BYTES, records, count, 0, &plan);
+    struct partition_batch batch = {bytes, (uint32_t)plan.bytes, (uint32_t)count, plan.max_timestamp};
+    rc = partition_append(p, &batch, sync, &base);
+    if (bytes != small) free(bytes);
+    if (rc == 0 && base_offset != NULL) *base_offset = (int64_t)base;
+    return rc;
+}
+
+/* ---- Listing ---- */
+
+static void describe_partition(const struct partition_picture *part, const struct cell *cell,
+                               beck_partition_info *info)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < part->count; i++) bytes += place_bytes(&part->segments[i].place);
+    uint64_t end = atomic_load(&cell->visible);
+    *info = (beck_partition_info){
+        .start_offset = (int64_t)(part->count > 0 ? max_u64(part->start, part->segments[0].base) : end),
+        .end_offset = (int64_t)end,
+        .stable_offset = (int64_t)atomic_load(&cell->stable),
+        .bytes = bytes,
+        .segments = part->count};
+}
+
+/* One block of memory: infos, partitions, names. Holds: catalog mutex. */
+static int fill_list(struct beck *db, struct topic_picture **topics, size_t count)
+{
+    size_t partitions = 0, names = 0;
+    for (size_t i = 0; i < count; i++) {
+        partitions += topics[i]->partitions;
+        names += strlen(topics[i]->name) + 1;
+    }
+    size_t bytes = (count + 1) * sizeof(beck_topic_info) + partitions * sizeof(beck_partition_info) + names;
+    beck_topic_info *info = calloc(1, bytes);
+    if (info == NULL) return err_set(BECK_NOMEM, "out of memory");
+    beck_partition_info *parts = (beck_partition_info *)(void *)(info + count + 1);
+    char *name = (char *)(parts + partitions);
+    for (size_t i = 0; i < count; i++) {
+        struct topic_picture *t = topics[i];
+        info[i] = (beck_topic_info){name, t->id, t->config, parts};
+        memcpy(name, t->name, strlen(t->name) + 1);
+        name += strlen(t->name) + 1;
+        for (uint32_t k = 0; k < t->partitions; k++) {
+            struct cell_ref ref = {NULL, NULL};
+            if (t->parts[k].cell == NO_CELL) continue; /* made this instant: empty */
+            if (db->cat.coord == NULL) ref.ro = &db->cat.private_cells[t->parts[k].cell];
+            else if (coord_cell(&db->coord, t->parts[k].cell, &ref) < 0) continue;
+            describe_partition(&t->parts[k], ref.ro, &parts[k]);
+        }
+        parts += t->partitions;
+    }
+    free(db->listed);
+    db->listed = info;
+    return 0;
+}
+
+int topic_list(struct beck *db, const char *name, const beck_topic_info **topics, size_t *count)
+{
+    struct cell_ref ignored;
+    int rc = db_follow(db);
+    if (rc == 0) rc = db_refresh(db);
+    if (rc < 0) return rc;
+    pthread_mutex_lock(&db->mutex);
+    for (size_t i = 0; db->cat.coord != NULL; i++) { /* looks the cells up, all at once */
+        pthread_mutex_lock(&db->cat.mutex);
+        bool more = i < db->cat.picture.topics;
+        uint64_t id = more ? db->cat.picture.by_id[i]->id : 0;
+        pthread_mutex_unlock(&db->cat.mutex);
+        if (!more) break;
+        (void)catalog_cell(&db->cat, id, 0, &ignored);
+    }
+    pthread_mutex_lock(&db->cat.mutex);
+    struct topic_picture **list = db->cat.picture.by_name, *one;
+    *count = db->cat.picture.topics;
+    if (name != NULL) {
+        one = picture_topic_by_name(&db->cat.picture, name);
+        list = &one;
+        *count = 1;
+        if (one == NULL) rc = not_found(name);
+    }
+    if (rc == 0) rc = fill_list(db, list, *count);
+    pthread_mutex_unlock(&db->cat.mutex);
+    *topics = rc == 0 ? db->listed : NULL;
+    pthread_mutex_unlock(&db->mutex);
+    return rc;
+}
