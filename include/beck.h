@@ -1,7 +1,7 @@
 /* beck.h -- the whole public interface of beck, and its manual
  *
- * beck keeps Kafka's model (topics, partitions, keys, offsets) in one file that many processes of one
- * machine produce to and consume from at the same time. There is no daemon and no second file.
+ * beck keeps Kafka's model (topics, partitions, keys, offsets) in one file that many processes of
+ * one machine produce to and consume from at the same time. There is no daemon and no second file.
  *
  *     #include <beck.h>
  *     #include <stdio.h>
@@ -34,13 +34,15 @@
  * What to know first
  *  - Keep the file on a local file system: ext4, xfs, btrfs or tmpfs. Network and pass-through file
  *    systems are refused (BECK_FILESYSTEM).
- *  - A handle is not inherited: after fork() the child opens its own; the parent's gives BECK_FORKED.
- *  - Write permission on the file is full trust: every writer can damage it. Opening and reading a file
+ *  - A handle is not inherited: after fork() the child opens its own; the parent's gives
+ *  BECK_FORKED.
+ *  - Write permission on the file is full trust: every writer can damage it. Opening and reading a
+ *  file
  *    from a stranger is safe.
  *  - The library starts no threads, installs no signal handlers, prints nothing and never exits.
  *
- * Threads: a handle `beck` and its topics may be used by any number of threads at once. A consumer is
- * used by one thread at a time. Any number of handles, in any processes, may have one file open.
+ * Threads: a handle `beck` and its topics may be used by any number of threads at once. A consumer
+ * is used by one thread at a time. Any number of handles, in any processes, may have one file open.
  *
  * Memory: every pointer this library returns stays its own; each function says how long it lives.
  *
@@ -59,41 +61,43 @@ extern "C" {
 #define BECK_API
 #endif
 
-/* ---- Version ---------------------------------------------------------------------------------------
- * Header and library should be the same: assert(beck_version_number() == BECK_VERSION_NUMBER). */
+/* ---- Version
+ * --------------------------------------------------------------------------------------- Header
+ * and library should be the same: assert(beck_version_number() == BECK_VERSION_NUMBER). */
 #define BECK_VERSION "0.1.0"
 #define BECK_VERSION_NUMBER 1000 /* major * 1000000 + minor * 1000 + patch */
 
 BECK_API const char *beck_version(void);
 BECK_API int32_t beck_version_number(void);
 
-/* ---- Status codes ----------------------------------------------------------------------------------
- * Functions return int: 0 is success, a negative value an error, a positive one a documented outcome that
- * is no error. Values never change. The last column is the class: what to do (beck_status_class). */
-#define BECK_STATUS_LIST(X)                                                                              \
-    X(OK, 0, "success", NONE)                                                                            \
-    X(EVENT, 1, "something happened on the consumer: see beck_event", NONE)                              \
-    X(IO, -1, "input/output error", RETRY)                                                               \
-    X(CORRUPT, -2, "the file is damaged", REPAIR)                                                        \
-    X(FULL, -3, "no space left", RETRY)                                                                  \
-    X(BUSY, -4, "another process is in the way", RETRY)                                                  \
-    X(POISONED, -5, "a sync failed: close every handle and open again", REOPEN)                          \
-    X(NOMEM, -6, "out of memory", RETRY)                                                                 \
-    X(INVALID, -7, "invalid argument", CALLER)                                                           \
-    X(NOT_FOUND, -8, "not found", CALLER)                                                                \
-    X(EXISTS, -9, "already exists", CALLER)                                                              \
-    X(TOO_LARGE, -10, "record or batch too large", CALLER)                                               \
-    X(READONLY, -11, "the handle or file is read-only", CALLER)                                          \
-    X(NOT_BECK, -12, "not a beck file", CALLER)                                                          \
-    X(NEWER, -13, "written by a newer beck", CALLER)                                                     \
-    X(FILESYSTEM, -14, "unsuitable file system", CALLER)                                                 \
-    X(FORKED, -15, "handle inherited over fork: open your own", REOPEN)                                  \
-    X(MOVED, -16, "the file was deleted or replaced", REOPEN)                                            \
-    X(PERMISSION, -17, "permission denied", CALLER)                                                      \
-    X(DELETED, -18, "the topic was deleted", CALLER)                                                     \
-    X(RANGE, -19, "offset out of range", CALLER)                                                         \
-    X(UNSUPPORTED, -20, "not supported by this build or system", CALLER)                                 \
-    X(LIMIT, -21, "a limit was reached", CALLER)                                                         \
+/* ---- Status codes
+ * ---------------------------------------------------------------------------------- Functions
+ * return int: 0 is success, a negative value an error, a positive one a documented outcome that is
+ * no error. Values never change. The last column is the class: what to do (beck_status_class). */
+#define BECK_STATUS_LIST(X)                                                                        \
+    X(OK, 0, "success", NONE)                                                                      \
+    X(EVENT, 1, "something happened on the consumer: see beck_event", NONE)                        \
+    X(IO, -1, "input/output error", RETRY)                                                         \
+    X(CORRUPT, -2, "the file is damaged", REPAIR)                                                  \
+    X(FULL, -3, "no space left", RETRY)                                                            \
+    X(BUSY, -4, "another process is in the way", RETRY)                                            \
+    X(POISONED, -5, "a sync failed: close every handle and open again", REOPEN)                    \
+    X(NOMEM, -6, "out of memory", RETRY)                                                           \
+    X(INVALID, -7, "invalid argument", CALLER)                                                     \
+    X(NOT_FOUND, -8, "not found", CALLER)                                                          \
+    X(EXISTS, -9, "already exists", CALLER)                                                        \
+    X(TOO_LARGE, -10, "record or batch too large", CALLER)                                         \
+    X(READONLY, -11, "the handle or file is read-only", CALLER)                                    \
+    X(NOT_BECK, -12, "not a beck file", CALLER)                                                    \
+    X(NEWER, -13, "written by a newer beck", CALLER)                                               \
+    X(FILESYSTEM, -14, "unsuitable file system", CALLER)                                           \
+    X(FORKED, -15, "handle inherited over fork: open your own", REOPEN)                            \
+    X(MOVED, -16, "the file was deleted or replaced", REOPEN)                                      \
+    X(PERMISSION, -17, "permission denied", CALLER)                                                \
+    X(DELETED, -18, "the topic was deleted", CALLER)                                               \
+    X(RANGE, -19, "offset out of range", CALLER)                                                   \
+    X(UNSUPPORTED, -20, "not supported by this build or system", CALLER)                           \
+    X(LIMIT, -21, "a limit was reached", CALLER)                                                   \
     X(INTERNAL, -22, "internal error: please report", REOPEN)
 
 enum beck_status {
@@ -117,50 +121,58 @@ BECK_API const char *beck_status_name(int status);
 /* What to do: one of enum beck_status_class. */
 BECK_API int beck_status_class(int status);
 
-/* ---- Objects --------------------------------------------------------------------------------------- */
-typedef struct beck beck;                   /* one handle on one file */
-typedef struct beck_topic beck_topic;       /* a topic opened for appending */
-typedef struct beck_consumer beck_consumer; /* a reader with a position in every partition it reads */
+/* ---- Objects
+ * --------------------------------------------------------------------------------------- */
+typedef struct beck beck;             /* one handle on one file */
+typedef struct beck_topic beck_topic; /* a topic opened for appending */
+/* a reader with a position in every partition it reads */
+typedef struct beck_consumer beck_consumer;
 
-/* ---- Open and close --------------------------------------------------------------------------------
- * Option structs begin with their size in bytes (sizeof); zero always means the default. A larger struct
- * from a newer header is accepted as long as what this library does not know is zero. */
-#define BECK_OPEN_READONLY 1u  /* never write a byte; records are copied, wake-ups take up to 100 ms */
+/* ---- Open and close
+ * -------------------------------------------------------------------------------- Option structs
+ * begin with their size in bytes (sizeof); zero always means the default. A larger struct from a
+ * newer header is accepted as long as what this library does not know is zero. */
+/* never write a byte; records are copied, wake-ups take up to 100 ms */
+#define BECK_OPEN_READONLY 1u
 #define BECK_OPEN_NO_CREATE 2u /* a missing file is BECK_NOT_FOUND instead of a new file */
 #define BECK_OPEN_FORCE 4u     /* accept any file system: at your own risk */
 
 typedef struct beck_options {
-    size_t size;              /* sizeof(beck_options) */
-    uint32_t flags;           /* BECK_OPEN_* */
-    uint32_t busy_timeout_ms; /* how long to wait for others opening or closing the file; 0 = 10000 */
-    uint32_t application_id;  /* stored in a new file, for file(1); 0 = none */
-    uint32_t file_mode;       /* permissions of a new file before umask; 0 = 0644 */
+    size_t size;    /* sizeof(beck_options) */
+    uint32_t flags; /* BECK_OPEN_* */
+    /* how long to wait for others opening or closing the file; 0 = 10000 */
+    uint32_t busy_timeout_ms;
+    uint32_t application_id; /* stored in a new file, for file(1); 0 = none */
+    uint32_t file_mode;      /* permissions of a new file before umask; 0 = 0644 */
 } beck_options;
 
 /* Open the file at `path`, create it if it is missing; `options` may be NULL.
  * After a crash the first handle to open the file recovers it, see beck_recovery_report.
  * On failure *db is NULL, or a handle that serves only beck_errmsg and beck_close: always close it.
- * Errors: NOT_FOUND, PERMISSION, NOT_BECK, NEWER, FILESYSTEM, CORRUPT, BUSY, FULL, IO, NOMEM, LIMIT. */
+ * Errors: NOT_FOUND, PERMISSION, NOT_BECK, NEWER, FILESYSTEM, CORRUPT, BUSY, FULL, IO, NOMEM,
+ * LIMIT. */
 BECK_API int beck_open(const char *path, const beck_options *options, beck **db);
 
-/* Close the handle and everything opened through it; NULL is allowed. No other thread may be using it.
- * The last read-write handle of a file makes everything stable and marks the file clean. The result
- * tells whether that worked; the handle is gone either way. */
+/* Close the handle and everything opened through it; NULL is allowed. No other thread may be using
+ * it. The last read-write handle of a file makes everything stable and marks the file clean. The
+ * result tells whether that worked; the handle is gone either way. */
 BECK_API int beck_close(beck *db);
 
 /* What the last failing call of this thread on this handle had to say: file, topic, offset, cause.
  * Valid until the next call on the handle by the same thread. For a NULL db: a general text. */
 BECK_API const char *beck_errmsg(beck *db);
 
-/* Make everything written to the file so far, by anyone, stable (for `os` topics; `sync` topics are). */
+/* Make everything written to the file so far, by anyone, stable (for `os` topics; `sync` topics
+ * are). */
 BECK_API int beck_sync(beck *db);
 
-/* What recovery found and did when this handle opened the file, one line a finding; "" when nothing was
- * wrong. Valid until close. */
+/* What recovery found and did when this handle opened the file, one line a finding; "" when nothing
+ * was wrong. Valid until close. */
 BECK_API const char *beck_recovery_report(beck *db);
 
-/* ---- Topics ----------------------------------------------------------------------------------------
- * A name is 1 to 249 characters of [A-Za-z0-9._-], neither "." nor "..". */
+/* ---- Topics
+ * ---------------------------------------------------------------------------------------- A name
+ * is 1 to 249 characters of [A-Za-z0-9._-], neither "." nor "..". */
 #define BECK_TOPIC_NAME_MAX 249
 #define BECK_PARTITIONS_MAX 1024
 #define BECK_KEY_MAX 65536u      /* bytes */
@@ -170,20 +182,24 @@ BECK_API const char *beck_recovery_report(beck *db);
 enum beck_sync_class {
     BECK_SYNC_DEFAULT = 0, /* a new topic: SYNC; an append: what the topic says */
     BECK_SYNC_SYNC = 1,    /* acknowledged = on stable storage; visible only then */
-    BECK_SYNC_OS = 2       /* acknowledged = visible to all processes; survives kill -9, not power loss */
+    /* acknowledged = visible to all processes; survives kill -9, not power loss */
+    BECK_SYNC_OS = 2
 };
 
 typedef struct beck_topic_config {
-    size_t size;                /* sizeof(beck_topic_config) */
-    uint32_t partitions;        /* 1 to 1024; 0 = 1. Altering can only add. */
-    uint32_t sync;              /* enum beck_sync_class */
-    uint32_t max_message_bytes; /* largest batch, max.message.bytes; 0 = 10551296 (10 MiB + 64 KiB) */
-    uint32_t segment_bytes;     /* largest segment, segment.bytes; 0 = 16777216 */
-    uint32_t flush_ms;          /* flush.ms: sync an `os` topic this often while it is used; 0 = never */
+    size_t size;         /* sizeof(beck_topic_config) */
+    uint32_t partitions; /* 1 to 1024; 0 = 1. Altering can only add. */
+    uint32_t sync;       /* enum beck_sync_class */
+    /* largest batch, max.message.bytes; 0 = 10551296 (10 MiB + 64 KiB) */
+    uint32_t max_message_bytes;
+    uint32_t segment_bytes; /* largest segment, segment.bytes; 0 = 16777216 */
+    /* flush.ms: sync an `os` topic this often while it is used; 0 = never */
+    uint32_t flush_ms;
 } beck_topic_config;
 
-/* Set one field of `config` by its Kafka name (max.message.bytes, segment.bytes, flush.ms, partitions, or
- * sync = sync|os). INVALID names the known settings in `message` (`message_size` bytes; may be NULL). */
+/* Set one field of `config` by its Kafka name (max.message.bytes, segment.bytes, flush.ms,
+ * partitions, or sync = sync|os). INVALID names the known settings in `message` (`message_size`
+ * bytes; may be NULL). */
 BECK_API int beck_topic_config_set(beck_topic_config *config, const char *name, const char *value,
                                    char *message, size_t message_size);
 
@@ -194,10 +210,11 @@ BECK_API int beck_topic_alter(beck *db, const char *name, const beck_topic_confi
 /* Delete a topic and its records; the space is reused as soon as no reader is in it. NOT_FOUND. */
 BECK_API int beck_topic_delete(beck *db, const char *name);
 
-/* Open a topic for appending, creating it with `config` (may be NULL) when it is missing. The settings of
- * an existing topic stay as they are. Topics live until beck_close and are counted: opening one twice
- * gives the same pointer. */
-BECK_API int beck_topic_open(beck *db, const char *name, const beck_topic_config *config, beck_topic **topic);
+/* Open a topic for appending, creating it with `config` (may be NULL) when it is missing. The
+ * settings of an existing topic stay as they are. Topics live until beck_close and are counted:
+ * opening one twice gives the same pointer. */
+BECK_API int beck_topic_open(beck *db, const char *name, const beck_topic_config *config,
+                             beck_topic **topic);
 
 typedef struct beck_partition_info {
     int64_t start_offset;  /* offset of the oldest record */
@@ -210,20 +227,21 @@ typedef struct beck_partition_info {
 
 typedef struct beck_topic_info {
     const char *name;
-    uint64_t id;              /* never reused in this file */
-    beck_topic_config config; /* with defaults filled in */
+    uint64_t id;                           /* never reused in this file */
+    beck_topic_config config;              /* with defaults filled in */
     const beck_partition_info *partitions; /* config.partitions of them */
 } beck_topic_info;
 
-/* All topics, ordered by name. *topics is valid until the next list or describe by this thread on this
- * handle. */
+/* All topics, ordered by name. *topics is valid until the next list or describe by this thread on
+ * this handle. */
 BECK_API int beck_topic_list(beck *db, const beck_topic_info **topics, size_t *count);
 /* One topic, as above. NOT_FOUND. */
 BECK_API int beck_topic_describe(beck *db, const char *name, const beck_topic_info **topic);
 
-/* ---- Records and appending -------------------------------------------------------------------------
- * A NULL key or value pointer is null (Kafka's null, a tombstone as value); a pointer with size 0 is the
- * empty string. They are different things and stay so. */
+/* ---- Records and appending
+ * ------------------------------------------------------------------------- A NULL key or value
+ * pointer is null (Kafka's null, a tombstone as value); a pointer with size 0 is the empty string.
+ * They are different things and stay so. */
 #define BECK_ANY_PARTITION (-1)
 #define BECK_NO_TIMESTAMP ((int64_t)0)
 
@@ -247,44 +265,51 @@ typedef struct beck_record {
     const char *topic; /* poll only */
 } beck_record;
 
-/* Append one record. Placed by record->partition; with BECK_ANY_PARTITION by murmur2 of its key as Kafka
- * does, or, without a key, spread over the partitions. *offset (may be NULL) is its offset.
+/* Append one record. Placed by record->partition; with BECK_ANY_PARTITION by murmur2 of its key as
+ * Kafka does, or, without a key, spread over the partitions. *offset (may be NULL) is its offset.
  * Errors: TOO_LARGE, INVALID, DELETED, FULL, READONLY, IO: nothing was appended.
- * POISONED: a sync failed and the outcome is unknown; nothing more is accepted until the file is reopened. */
+ * POISONED: a sync failed and the outcome is unknown; nothing more is accepted until the file is
+ * reopened. */
 BECK_API int beck_append(beck_topic *topic, const beck_record *record, int64_t *offset);
 
-/* Append `count` records to one partition as one batch, all or nothing; *base_offset (may be NULL) is the
- * offset of the first. The records' own `partition` is ignored. With BECK_ANY_PARTITION: records with a
- * key are placed by it, one batch for each partition; those without a key all go to one partition; then
- * *base_offset belongs to the first record, and a failure may leave whole batches appended. */
+/* Append `count` records to one partition as one batch, all or nothing; *base_offset (may be NULL)
+ * is the offset of the first. The records' own `partition` is ignored. With BECK_ANY_PARTITION:
+ * records with a key are placed by it, one batch for each partition; those without a key all go to
+ * one partition; then *base_offset belongs to the first record, and a failure may leave whole
+ * batches appended. */
 BECK_API int beck_append_batch(beck_topic *topic, int32_t partition, const beck_record *records,
                                size_t count, int64_t *base_offset);
 
-/* As above with a wait stronger than the topic's class: BECK_SYNC_SYNC on an `os` topic returns when all up
- * to these records is stable. A weaker class than the topic's is ignored. */
-BECK_API int beck_append_sync(beck_topic *topic, int32_t partition, const beck_record *records, size_t count,
-                              uint32_t sync, int64_t *base_offset);
+/* As above with a wait stronger than the topic's class: BECK_SYNC_SYNC on an `os` topic returns
+ * when all up to these records is stable. A weaker class than the topic's is ignored. */
+BECK_API int beck_append_sync(beck_topic *topic, int32_t partition, const beck_record *records,
+                              size_t count, uint32_t sync, int64_t *base_offset);
 
-/* The partition Kafka's default partitioner gives this key (murmur2 & 0x7fffffff, modulo partitions). */
+/* The partition Kafka's default partitioner gives this key (murmur2 & 0x7fffffff, modulo
+ * partitions). */
 BECK_API int32_t beck_partition_for_key(const void *key, size_t key_size, int32_t partitions);
 
-/* ---- Consuming ------------------------------------------------------------------------------------- */
+/* ---- Consuming
+ * ------------------------------------------------------------------------------------- */
 enum beck_start {
     BECK_START_BEGINNING = 0, /* the oldest record */
     BECK_START_END = 1,       /* what comes after now */
     BECK_START_OFFSET = 2,    /* start_value = the offset, in every partition read */
     BECK_START_LAST = 3,      /* start_value = so many before the end of every partition */
-    BECK_START_TIME = 4       /* start_value = milliseconds: the first record at or after that time */
+    /* start_value = milliseconds: the first record at or after that time */
+    BECK_START_TIME = 4
 };
 
 #define BECK_CONSUME_UNCHECKED 1u /* do not verify the records' checksums while reading */
-#define BECK_CONSUME_COPY 2u      /* records point to the consumer's own memory, never into the file */
+/* records point to the consumer's own memory, never into the file */
+#define BECK_CONSUME_COPY 2u
 
 typedef struct beck_consumer_config {
     size_t size;               /* sizeof(beck_consumer_config) */
     const char *const *topics; /* names of existing topics */
     size_t topic_count;
-    const int32_t *partitions; /* only these partitions of every topic; NULL = all, and those added later */
+    /* only these partitions of every topic; NULL = all, and those added later */
+    const int32_t *partitions;
     size_t partition_count;
     uint32_t start; /* enum beck_start */
     uint32_t flags; /* BECK_CONSUME_* */
@@ -292,15 +317,16 @@ typedef struct beck_consumer_config {
 } beck_consumer_config;
 
 /* Open a consumer. NOT_FOUND (a topic or partition that does not exist), INVALID, RANGE. */
-BECK_API int beck_consumer_open(beck *db, const beck_consumer_config *config, beck_consumer **consumer);
+BECK_API int beck_consumer_open(beck *db, const beck_consumer_config *config,
+                                beck_consumer **consumer);
 /* Close it; NULL is allowed. Records of the last poll become invalid. */
 BECK_API void beck_consumer_close(beck_consumer *consumer);
 
-/* Get up to `max_records` records that follow what this consumer has seen, waiting up to `timeout_ms` (0 =
- * do not wait, -1 = for ever) for the first. They come from one partition, in order, one segment at most.
- * *records, and everything they point to, is valid until the next call on this consumer. *count may be 0
- * before the time is over when a signal handler ran: poll again. count 0 with timeout 0 means that
- * everything visible has been read.
+/* Get up to `max_records` records that follow what this consumer has seen, waiting up to
+ * `timeout_ms` (0 = do not wait, -1 = for ever) for the first. They come from one partition, in
+ * order, one segment at most. *records, and everything they point to, is valid until the next call
+ * on this consumer. *count may be 0 before the time is over when a signal handler ran: poll again.
+ * count 0 with timeout 0 means that everything visible has been read.
  * BECK_EVENT: *count is 0 and beck_event has something to tell; polling again goes on behind it.
  * DELETED: a topic is gone. */
 BECK_API int beck_poll(beck_consumer *consumer, size_t max_records, int32_t timeout_ms,
@@ -308,7 +334,8 @@ BECK_API int beck_poll(beck_consumer *consumer, size_t max_records, int32_t time
 
 enum beck_event_type {
     BECK_EVENT_NONE = 0,
-    BECK_EVENT_GAP = 1 /* records [from, to) of topic:partition are not coming, for the reason in cause */
+    /* records [from, to) of topic:partition are not coming, for the reason in cause */
+    BECK_EVENT_GAP = 1
 };
 
 enum beck_gap_cause {
@@ -331,19 +358,22 @@ typedef struct beck_event_info {
 /* The event that made beck_poll return BECK_EVENT. Valid until the next poll. */
 BECK_API int beck_event(beck_consumer *consumer, beck_event_info *event);
 
-/* Move to `offset` in one partition: the next record read there is the first at or after it. RANGE when it
- * lies above the end. */
-BECK_API int beck_seek(beck_consumer *consumer, const char *topic, int32_t partition, int64_t offset);
+/* Move to `offset` in one partition: the next record read there is the first at or after it. RANGE
+ * when it lies above the end. */
+BECK_API int beck_seek(beck_consumer *consumer, const char *topic, int32_t partition,
+                       int64_t offset);
 /* The offset of the next record this consumer will read there. NOT_FOUND. */
-BECK_API int beck_position(beck_consumer *consumer, const char *topic, int32_t partition, int64_t *offset);
+BECK_API int beck_position(beck_consumer *consumer, const char *topic, int32_t partition,
+                           int64_t *offset);
 
-/* ---- Looking at the file --------------------------------------------------------------------------- */
+/* ---- Looking at the file
+ * --------------------------------------------------------------------------- */
 typedef struct beck_stat_info {
-    uint64_t file_bytes;    /* size of the file */
-    uint64_t used_bytes;    /* taken by segments, catalog and coordination */
-    uint64_t free_bytes;    /* inside the file, ready for reuse */
-    uint64_t retired_bytes; /* deleted, waiting for readers to leave */
-    uint64_t catalog_bytes; /* of used_bytes */
+    uint64_t file_bytes;       /* size of the file */
+    uint64_t used_bytes;       /* taken by segments, catalog and coordination */
+    uint64_t free_bytes;       /* inside the file, ready for reuse */
+    uint64_t retired_bytes;    /* deleted, waiting for readers to leave */
+    uint64_t catalog_bytes;    /* of used_bytes */
     uint64_t catalog_sequence; /* entries ever written to the catalog */
     uint32_t topics;
     uint32_t partitions;
@@ -371,8 +401,8 @@ typedef int (*beck_check_callback)(void *context, const char *finding);
 /* Called now and then with bytes done and in all; may be NULL. */
 typedef void (*beck_progress_callback)(void *context, uint64_t done, uint64_t total);
 
-/* Verify every checksum, chain, offset and extent of the file; nothing is changed. Returns CORRUPT when
- * there were findings. `summary` may be NULL. */
+/* Verify every checksum, chain, offset and extent of the file; nothing is changed. Returns CORRUPT
+ * when there were findings. `summary` may be NULL. */
 BECK_API int beck_check(beck *db, beck_check_callback finding, beck_progress_callback progress,
                         void *context, beck_check_summary *summary);
 

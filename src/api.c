@@ -8,9 +8,10 @@
 #include "err.h"
 #include "topic.h"
 
-/* Take a caller's struct of any version into ours: shorter ones are extended with zeros, longer ones are
- * accepted when what we do not know is zero. */
-static int take_struct(const void *from, size_t from_size, void *to, size_t to_size, const char *what)
+/* Take a caller's struct of any version into ours: shorter ones are extended with zeros, longer
+ * ones are accepted when what we do not know is zero. */
+static int take_struct(const void *from, size_t from_size, void *to, size_t to_size,
+                       const char *what)
 {
     const uint8_t *bytes = from;
     size_t common = from_size < to_size ? from_size : to_size;
@@ -74,7 +75,8 @@ const char *beck_recovery_report(beck *db)
 
 /* ---- Topics ---- */
 
-static int take_config(const beck_topic_config *config, beck_topic_config *out, const char *function)
+static int take_config(const beck_topic_config *config, beck_topic_config *out,
+                       const char *function)
 {
     memset(out, 0, sizeof *out);
     if (config == NULL) return 0;
@@ -82,8 +84,8 @@ static int take_config(const beck_topic_config *config, beck_topic_config *out, 
     return rc < 0 ? err_context(rc, "%s", function) : 0;
 }
 
-int beck_topic_config_set(beck_topic_config *config, const char *name, const char *value, char *message,
-                          size_t message_size)
+int beck_topic_config_set(beck_topic_config *config, const char *name, const char *value,
+                          char *message, size_t message_size)
 {
     static const char known[] = "partitions, sync, max.message.bytes, segment.bytes, flush.ms";
     const char *names[] = {"partitions", "max.message.bytes", "segment.bytes", "flush.ms"};
@@ -99,13 +101,17 @@ int beck_topic_config_set(beck_topic_config *config, const char *name, const cha
     unsigned long long number = strtoull(value, &end, 10);
     bool is_number = value[0] >= '0' && value[0] <= '9' && *end == 0 && number <= UINT32_MAX;
     if (strcmp(name, "sync") == 0) {
-        if (strcmp(value, "sync") == 0) config->sync = BECK_SYNC_SYNC;
-        else if (strcmp(value, "os") == 0) config->sync = BECK_SYNC_OS;
-        else rc = err_set(BECK_INVALID, "sync = %s: must be sync or os", value);
+        if (strcmp(value, "sync") == 0)
+            config->sync = BECK_SYNC_SYNC;
+        else if (strcmp(value, "os") == 0)
+            config->sync = BECK_SYNC_OS;
+        else
+            rc = err_set(BECK_INVALID, "sync = %s: must be sync or os", value);
     } else if (field == NULL) {
         rc = err_set(BECK_INVALID, "unknown topic setting %s; known are: %s", name, known);
     } else if (!is_number) {
-        rc = err_set(BECK_INVALID, "%s = %s: must be a number from 0 to %u", name, value, UINT32_MAX);
+        rc = err_set(BECK_INVALID, "%s = %s: must be a number from 0 to %u", name, value,
+                     UINT32_MAX);
     } else {
         *field = (uint32_t)number;
     }
@@ -119,7 +125,8 @@ int beck_topic_config_set(beck_topic_config *config, const char *name, const cha
 int beck_topic_create(beck *db, const char *name, const beck_topic_config *config)
 {
     beck_topic_config c;
-    if (db == NULL || name == NULL) return err_set(BECK_INVALID, "beck_topic_create: missing argument");
+    if (db == NULL || name == NULL)
+        return err_set(BECK_INVALID, "beck_topic_create: missing argument");
     int rc = db_writable(db);
     if (rc == 0) rc = take_config(config, &c, "beck_topic_create");
     return rc < 0 ? rc : topic_create(db, name, &c);
@@ -137,7 +144,8 @@ int beck_topic_alter(beck *db, const char *name, const beck_topic_config *config
 
 int beck_topic_delete(beck *db, const char *name)
 {
-    if (db == NULL || name == NULL) return err_set(BECK_INVALID, "beck_topic_delete: missing argument");
+    if (db == NULL || name == NULL)
+        return err_set(BECK_INVALID, "beck_topic_delete: missing argument");
     int rc = db_writable(db);
     return rc < 0 ? rc : topic_delete(db, name);
 }
@@ -174,7 +182,8 @@ int beck_topic_describe(beck *db, const char *name, const beck_topic_info **topi
 
 static uint32_t next_turn(beck_topic *topic)
 {
-    return atomic_fetch_add_explicit(&topic->turn, 1, memory_order_relaxed) % topic->config.partitions;
+    return atomic_fetch_add_explicit(&topic->turn, 1, memory_order_relaxed) %
+           topic->config.partitions;
 }
 
 static uint32_t place_record(beck_topic *topic, const beck_record *r)
@@ -185,7 +194,8 @@ static uint32_t place_record(beck_topic *topic, const beck_record *r)
 
 int beck_append(beck_topic *topic, const beck_record *record, int64_t *offset)
 {
-    if (topic == NULL || record == NULL) return err_set(BECK_INVALID, "beck_append: missing argument");
+    if (topic == NULL || record == NULL)
+        return err_set(BECK_INVALID, "beck_append: missing argument");
     int rc = db_writable(topic->db);
     if (rc < 0) return rc;
     if (record->partition < BECK_ANY_PARTITION)
@@ -204,7 +214,8 @@ static int append_placed(beck_topic *topic, const beck_record *records, size_t c
     uint32_t *where = malloc(count * sizeof *where);
     size_t *from = calloc((size_t)partitions + 1, sizeof *from);
     beck_record *sorted = malloc(count * sizeof *sorted);
-    int rc = where == NULL || from == NULL || sorted == NULL ? err_set(BECK_NOMEM, "out of memory") : 0;
+    int rc =
+        where == NULL || from == NULL || sorted == NULL ? err_set(BECK_NOMEM, "out of memory") : 0;
     for (size_t i = 0; rc == 0 && i < count; i++) {
         where[i] = records[i].key == NULL ? keyless : place_record(topic, &records[i]);
         from[where[i] + 1]++;
@@ -214,7 +225,8 @@ static int append_placed(beck_topic *topic, const beck_record *records, size_t c
     size_t begin = 0; /* from[p] is now where p ends */
     for (uint32_t p = 0; rc == 0 && p < partitions; p++) {
         int64_t base = 0;
-        if (from[p] > begin) rc = topic_append(topic, p, sorted + begin, from[p] - begin, sync, &base);
+        if (from[p] > begin)
+            rc = topic_append(topic, p, sorted + begin, from[p] - begin, sync, &base);
         if (from[p] > begin && rc == 0 && p == where[0] && base_offset != NULL) *base_offset = base;
         begin = from[p];
     }
@@ -229,18 +241,20 @@ int beck_append_sync(beck_topic *topic, int32_t partition, const beck_record *re
 {
     if (topic == NULL || records == NULL || count == 0 || count > INT32_MAX)
         return err_set(BECK_INVALID, "beck_append_batch: missing argument");
-    if (sync > BECK_SYNC_OS) return err_set(BECK_INVALID, "beck_append_sync: unknown class %u", sync);
+    if (sync > BECK_SYNC_OS)
+        return err_set(BECK_INVALID, "beck_append_sync: unknown class %u", sync);
     if (partition < BECK_ANY_PARTITION)
         return err_set(BECK_INVALID, "beck_append_batch: partition %d", partition);
     int rc = db_writable(topic->db);
     if (rc < 0) return rc;
     if (partition == BECK_ANY_PARTITION && topic->config.partitions > 1)
         return append_placed(topic, records, count, sync, base_offset);
-    return topic_append(topic, partition < 0 ? 0 : (uint32_t)partition, records, count, sync, base_offset);
+    return topic_append(topic, partition < 0 ? 0 : (uint32_t)partition, records, count, sync,
+                        base_offset);
 }
 
-int beck_append_batch(beck_topic *topic, int32_t partition, const beck_record *records, size_t count,
-                      int64_t *base_offset)
+int beck_append_batch(beck_topic *topic, int32_t partition, const beck_record *records,
+                      size_t count, int64_t *base_offset)
 {
     return beck_append_sync(topic, partition, records, count, BECK_SYNC_DEFAULT, base_offset);
 }
@@ -259,13 +273,16 @@ int beck_consumer_open(beck *db, const beck_consumer_config *config, beck_consum
     if (c.topics == NULL || c.topic_count == 0)
         return err_set(BECK_INVALID, "beck_consumer_open: no topics");
     for (size_t i = 0; i < c.topic_count; i++)
-        if (c.topics[i] == NULL) return err_set(BECK_INVALID, "beck_consumer_open: topic %zu is NULL", i);
+        if (c.topics[i] == NULL)
+            return err_set(BECK_INVALID, "beck_consumer_open: topic %zu is NULL", i);
     if (c.partition_count > 0 && c.partitions == NULL)
         return err_set(BECK_INVALID, "beck_consumer_open: no partitions");
     if (c.start > BECK_START_TIME || (c.flags & ~(BECK_CONSUME_UNCHECKED | BECK_CONSUME_COPY)))
-        return err_set(BECK_INVALID, "beck_consumer_open: unknown start %u or flags 0x%x", c.start, c.flags);
+        return err_set(BECK_INVALID, "beck_consumer_open: unknown start %u or flags 0x%x", c.start,
+                       c.flags);
     if (c.start_value < 0 && c.start != BECK_START_TIME)
-        return err_set(BECK_INVALID, "beck_consumer_open: start value %lld", (long long)c.start_value);
+        return err_set(BECK_INVALID, "beck_consumer_open: start value %lld",
+                       (long long)c.start_value);
     return consumer_open(db, &c, consumer);
 }
 
@@ -274,8 +291,8 @@ void beck_consumer_close(beck_consumer *consumer)
     if (consumer != NULL) consumer_close(consumer);
 }
 
-int beck_poll(beck_consumer *consumer, size_t max_records, int32_t timeout_ms, const beck_record **records,
-              size_t *count)
+int beck_poll(beck_consumer *consumer, size_t max_records, int32_t timeout_ms,
+              const beck_record **records, size_t *count)
 {
     if (records != NULL) *records = NULL;
     if (count != NULL) *count = 0;
@@ -287,13 +304,15 @@ int beck_poll(beck_consumer *consumer, size_t max_records, int32_t timeout_ms, c
 
 int beck_event(beck_consumer *consumer, beck_event_info *event)
 {
-    if (consumer == NULL || event == NULL) return err_set(BECK_INVALID, "beck_event: missing argument");
+    if (consumer == NULL || event == NULL)
+        return err_set(BECK_INVALID, "beck_event: missing argument");
     return consumer_event(consumer, event);
 }
 
 int beck_seek(beck_consumer *consumer, const char *topic, int32_t partition, int64_t offset)
 {
-    if (consumer == NULL || topic == NULL) return err_set(BECK_INVALID, "beck_seek: missing argument");
+    if (consumer == NULL || topic == NULL)
+        return err_set(BECK_INVALID, "beck_seek: missing argument");
     int rc = db_usable(consumer_db(consumer));
     return rc < 0 ? rc : consumer_seek(consumer, topic, partition, offset);
 }
@@ -312,7 +331,8 @@ static void stat_picture(beck *db, beck_stat_info *info)
 {
     struct picture *p = &db->cat.picture;
     for (size_t i = 0; i < p->topics; i++) info->partitions += p->by_id[i]->partitions;
-    for (size_t i = 0; i < p->retired_count; i++) info->retired_bytes += place_bytes(&p->retired[i].place);
+    for (size_t i = 0; i < p->retired_count; i++)
+        info->retired_bytes += place_bytes(&p->retired[i].place);
     info->topics = (uint32_t)p->topics;
     info->segments = (uint32_t)p->owner_count;
     info->catalog_bytes = catalog_bytes(&db->cat);
@@ -354,8 +374,8 @@ int beck_stat(beck *db, beck_stat_info *info)
     return 0;
 }
 
-int beck_check(beck *db, beck_check_callback finding, beck_progress_callback progress, void *context,
-               beck_check_summary *summary)
+int beck_check(beck *db, beck_check_callback finding, beck_progress_callback progress,
+               void *context, beck_check_summary *summary)
 {
     if (summary != NULL) memset(summary, 0, sizeof *summary);
     if (db == NULL) return err_set(BECK_INVALID, "beck_check: no handle");

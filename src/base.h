@@ -23,9 +23,10 @@
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 
-/* ASSERT is for mistakes of the code, in debug and test builds. Nothing read from a file or a shared page
- * is ever asserted: that gives a status. INVARIANT is always compiled and yields BECK_INTERNAL or 0, for
- * paths that make bytes durable or visible: `if ((rc = INVARIANT(x)) < 0) goto out;`. */
+/* ASSERT is for mistakes of the code, in debug and test builds. Nothing read from a file or a
+ * shared page is ever asserted: that gives a status. INVARIANT is always compiled and yields
+ * BECK_INTERNAL or 0, for paths that make bytes durable or visible: `if ((rc = INVARIANT(x)) < 0)
+ * goto out;`. */
 #ifdef BECK_DEBUG
 _Noreturn BECK_PRIVATE void base_assert_failed(const char *file, int line, const char *what);
 #define ASSERT(x) ((x) ? (void)0 : base_assert_failed(__FILE__, __LINE__, #x))
@@ -44,7 +45,8 @@ BECK_PRIVATE int err_internal(const char *file, int line, const char *what);
 #define SLOTS_MAX 1024u
 #define PINS_PER_SLOT 8u
 #define SEGMENT_BYTES_MIN BLOCK_BYTES
-#define SEGMENT_BYTES_LIMIT (1024u * 1024u * 1024u) /* of segment.bytes, and of a segment for one batch */
+/* of segment.bytes, and of a segment for one batch */
+#define SEGMENT_BYTES_LIMIT (1024u * 1024u * 1024u)
 #define MESSAGE_BYTES_DEFAULT (10u * 1024u * 1024u + 65536u)
 #define MESSAGE_BYTES_LIMIT (512u * 1024u * 1024u)
 #ifdef BECK_TINY
@@ -54,9 +56,9 @@ BECK_PRIVATE int err_internal(const char *file, int line, const char *what);
 #define READ_CHUNK_BYTES (1u * BLOCK_BYTES)
 #else
 #define SEGMENT_BYTES_DEFAULT (16u * 1024u * 1024u)
-#define AHEAD_BYTES (1024u * 1024u)             /* zeroed and mapped in front of the tail */
-#define CATALOG_SNAPSHOT_BYTES (512u * 1024u)   /* below this the catalog is never rewritten */
-#define READ_CHUNK_BYTES (1024u * 1024u)        /* what a copying reader fetches at once */
+#define AHEAD_BYTES (1024u * 1024u)           /* zeroed and mapped in front of the tail */
+#define CATALOG_SNAPSHOT_BYTES (512u * 1024u) /* below this the catalog is never rewritten */
+#define READ_CHUNK_BYTES (1024u * 1024u)      /* what a copying reader fetches at once */
 #endif
 #define LOOK_MS 100 /* a blocked process looks for the dead this often */
 

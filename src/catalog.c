@@ -1,17 +1,19 @@
-/* catalog.c -- the log behind the picture: lock, replay, append, snapshot
- *
+/* catalog.c -- the log behind the picture: lock, replay, append, snapshot */
+/*
  *     superblock -> [LINK IDS | TOPIC | ADD | SEAL ADD | ... ] -> [LINK | ... ] -> (spare, empty)
  *
- * Each handle replays the log into its own picture and goes on where it stopped when the cell's `visible`
- * has moved. Replay copies with pread and believes only what guard and CRC prove.
+ * Each handle replays the log into its own picture and goes on where it stopped when the cell's
+ * `visible` has moved. Replay copies with pread and believes only what guard and CRC prove.
  *
  *  [C1] one batch of entries is stable before the next is written, and before anybody can see it
- *  [C2] `visible` of the catalog's cell moves with every batch, so a stale picture is found by one load
- *  [C4] an intact frame behind the end was being appended by somebody who died: it is stable, then seen
+ *  [C2] `visible` of the catalog's cell moves with every batch, so a stale picture is found by one
+ *  load
+ *  [C4] an intact frame behind the end was being appended by somebody who died: it is stable, then
+ *  seen
  *
- * A crash before the sync of a batch leaves a torn frame, which the next append overwrites; after it, a
- * frame that repair or recovery adopts. While the catalog moves into its spare, the spare's first frame
- * (LINK) is the moment of the move. */
+ * A crash before the sync of a batch leaves a torn frame, which the next append overwrites; after
+ * it, a frame that repair or recovery adopts. While the catalog moves into its spare, the spare's
+ * first frame (LINK) is the moment of the move. */
 #include "catalog.h"
 
 #include <stdlib.h>
@@ -95,14 +97,17 @@ static int apply_batch(struct catalog *cat, const uint8_t *batch_bytes, const st
     int rc = batch_walk_begin(&walk, batch_bytes, batch);
     while (rc == 0 && (rc = batch_walk_next(&walk, &record, &headers)) > 0) {
         rc = entry_decode(record.value, record.value_size, &e);
-        if (rc == 0) rc = e.type == ENTRY_LINK ? apply_link(cat, &e) : picture_apply(&cat->picture, &e);
+        if (rc == 0)
+            rc = e.type == ENTRY_LINK ? apply_link(cat, &e) : picture_apply(&cat->picture, &e);
     }
     return rc;
 }
 
-/* The intact frame at `at` in `place`, with its batch in the window. 1, 0 = none there, or an error. */
+/* The intact frame at `at` in `place`, with its batch in the window. 1, 0 = none there, or an
+ * error. */
 static int frame_in_window(struct catalog *cat, const struct segment_place *place,
-                           const struct log_position *at, struct log_frame *found, const uint8_t **data)
+                           const struct log_position *at, struct log_frame *found,
+                           const uint8_t **data)
 {
     struct buf *w = &cat->window;
     uint64_t left = place_bytes(place) < at->position ? 0 : place_bytes(place) - at->position;
@@ -115,7 +120,8 @@ static int frame_in_window(struct catalog *cat, const struct segment_place *plac
             uint64_t bytes = min_u64(max_u64(want, WINDOW_BYTES), left);
             w->size = 0;
             if ((rc = buf_reserve(w, (size_t)bytes)) < 0) return rc;
-            if ((rc = file_read_segment(cat->file, place, at->position, w->data, (size_t)bytes)) < 0)
+            if ((rc = file_read_segment(cat->file, place, at->position, w->data, (size_t)bytes)) <
+                0)
                 return rc;
             w->size = (size_t)bytes;
             cat->window_from = at->position;
@@ -190,7 +196,8 @@ static int load_root(struct catalog *cat, const struct segment_place *root)
     if (root->blocks > SEGMENT_BYTES_LIMIT / BLOCK_BYTES)
         return err_set(BECK_CORRUPT, "catalog: root of %u blocks", root->blocks);
     int rc = file_read_segment(cat->file, root, 0, bytes, sizeof bytes);
-    if (rc == 0 && (segment_header_decode(bytes, &h) < 0 || h.id != root->id || h.topic != TOPIC_CATALOG))
+    if (rc == 0 &&
+        (segment_header_decode(bytes, &h) < 0 || h.id != root->id || h.topic != TOPIC_CATALOG))
         rc = err_set(BECK_CORRUPT, "catalog: its first segment, at byte %llu, is damaged",
                      (unsigned long long)place_at(root));
     if (rc < 0) return rc;
@@ -198,7 +205,8 @@ static int load_root(struct catalog *cat, const struct segment_place *root)
     return chain_add(cat, root);
 }
 
-/* Nothing intact may lie behind the end of the catalog: then damage stopped the walk, not the end. */
+/* Nothing intact may lie behind the end of the catalog: then damage stopped the walk, not the end.
+ * */
 static int check_end(struct catalog *cat, uint64_t least)
 {
     uint64_t bytes = place_bytes(&cat->segment);
@@ -207,7 +215,8 @@ static int check_end(struct catalog *cat, uint64_t least)
     uint8_t *data = malloc((size_t)bytes);
     if (data == NULL) return err_set(BECK_NOMEM, "out of memory");
     rc = file_read_segment(cat->file, &cat->segment, 0, data, (size_t)bytes);
-    if (rc == 0 && (cat->at.next < least || log_resync(&cat->segment, &at, data, bytes, UINT64_MAX)))
+    if (rc == 0 &&
+        (cat->at.next < least || log_resync(&cat->segment, &at, data, bytes, UINT64_MAX)))
         rc = err_set(BECK_CORRUPT, "catalog: damage at byte %llu, after entry %llu",
                      (unsigned long long)(place_at(&cat->segment) + cat->at.position),
                      (unsigned long long)cat->at.next);
@@ -244,8 +253,8 @@ bool catalog_moved(const struct catalog *cat)
            atomic_load_explicit(&cat->seen, memory_order_relaxed);
 }
 
-/* Others may flip the root while we read: then bytes of the old chain stop making sense, and the number
- * of flips has moved. */
+/* Others may flip the root while we read: then bytes of the old chain stop making sense, and the
+ * number of flips has moved. */
 static int refresh(struct catalog *cat)
 {
     struct cell_ref cell = coord_catalog_cell(cat->coord);
@@ -265,7 +274,8 @@ static int refresh(struct catalog *cat)
             cat->root_flips = flips;
             return 0;
         }
-        if (rc < 0 && atomic_load(&coord_header_ro(cat->coord)->root_flips) == flips && tries > 1) return rc;
+        if (rc < 0 && atomic_load(&coord_header_ro(cat->coord)->root_flips) == flips && tries > 1)
+            return rc;
     }
     return rc < 0 ? rc : err_set(BECK_BUSY, "the catalog keeps moving");
 }
@@ -308,7 +318,8 @@ static int write_stable(struct catalog *cat, const struct segment_place *place, 
 }
 
 static int encode_frame(const struct segment_place *place, const struct log_position *at,
-                        const struct entry *entries, size_t count, struct buf *out, struct log_frame *made)
+                        const struct entry *entries, size_t count, struct buf *out,
+                        struct log_frame *made)
 {
     struct buf values = {0};
     struct batch_plan plan;
@@ -325,7 +336,8 @@ static int encode_frame(const struct segment_place *place, const struct log_posi
     if (rc == 0) {
         batch_encode(out->data + FRAME_BYTES, records, count, (int64_t)at->next, &plan);
         out->size = FRAME_BYTES + (size_t)plan.bytes;
-        (void)log_seal_frame(place, at, 0, out->data, (uint32_t)plan.bytes); /* [C1] says the rest */
+        /* [C1] says the rest */
+        (void)log_seal_frame(place, at, 0, out->data, (uint32_t)plan.bytes);
         if (log_frame_at(place, at, out->data, out->size, true, made, NULL) != 1)
             rc = INVARIANT(!"a catalog frame can be read back");
     }
@@ -335,7 +347,8 @@ static int encode_frame(const struct segment_place *place, const struct log_posi
 }
 
 /* Write one frame at the end of the log, then apply and show it. */
-static int append_frame(struct catalog *cat, const struct entry *entries, size_t count, struct buf *frame)
+static int append_frame(struct catalog *cat, const struct entry *entries, size_t count,
+                        struct buf *frame)
 {
     struct log_frame made;
     struct cell_ref cell = coord_catalog_cell(cat->coord);
@@ -380,7 +393,8 @@ int catalog_place(struct catalog *cat, uint64_t bytes, struct segment_place *pla
 }
 
 /* A new, zeroed catalog segment: nothing will have to be allocated when it is written. */
-static int make_spare(struct catalog *cat, uint64_t bytes, uint64_t base, struct segment_place *place)
+static int make_spare(struct catalog *cat, uint64_t bytes, uint64_t base,
+                      struct segment_place *place)
 {
     int rc = place_locked(cat, bytes, place);
     if (rc == 0) rc = file_make_segment(cat->file, place, TOPIC_CATALOG, 0, base);
@@ -402,14 +416,16 @@ static uint64_t room_left(const struct catalog *cat)
     return used >= place_bytes(&cat->segment) ? 0 : place_bytes(&cat->segment) - used;
 }
 
-/* Go on in the spare, and link the next one. Without space for a next one the log still moves: it is
- * linked when there is space again, so that deleting works on a full disk. */
+/* Go on in the spare, and link the next one. Without space for a next one the log still moves: it
+ * is linked when there is space again, so that deleting works on a full disk. */
 static int move_to_spare(struct catalog *cat, uint64_t need, struct buf *frame)
 {
     struct entry link = {.type = ENTRY_LINK};
     int rc;
-    if (cat->spare.id == 0 || need + 2 * LINK_FRAME_BYTES + SEGMENT_HEADER_BYTES > place_bytes(&cat->spare)) {
-        if ((rc = make_spare(cat, max_u64(spare_bytes(cat), need + BLOCK_BYTES), cat->at.next, &link.place)) < 0)
+    if (cat->spare.id == 0 ||
+        need + 2 * LINK_FRAME_BYTES + SEGMENT_HEADER_BYTES > place_bytes(&cat->spare)) {
+        if ((rc = make_spare(cat, max_u64(spare_bytes(cat), need + BLOCK_BYTES), cat->at.next,
+                             &link.place)) < 0)
             return rc;
         link.end = 0;
         if ((rc = append_frame(cat, &link, 1, frame)) < 0) return rc;
@@ -428,7 +444,8 @@ static int append_to_log(struct catalog *cat, const struct entry *entries, size_
     struct buf frame = {0};
     struct log_frame made;
     int rc = encode_frame(&cat->segment, &cat->at, entries, count, &frame, &made);
-    if (rc == 0 && frame_span(frame.size) > room_left(cat)) rc = move_to_spare(cat, frame.size, &frame);
+    if (rc == 0 && frame_span(frame.size) > room_left(cat))
+        rc = move_to_spare(cat, frame.size, &frame);
     if (rc == 0) rc = append_frame(cat, entries, count, &frame);
     buf_free(&frame);
     return rc;
@@ -440,8 +457,8 @@ struct snapshot {
     struct catalog *cat;
     struct segment_place place;
     struct log_position at;
-    struct buf out;                  /* frames, for position SEGMENT_HEADER_BYTES on */
-    struct buf values;               /* encoded entries of the frame being filled */
+    struct buf out;    /* frames, for position SEGMENT_HEADER_BYTES on */
+    struct buf values; /* encoded entries of the frame being filled */
     uint32_t sizes[64];
     uint32_t count;
 };
@@ -511,8 +528,8 @@ static int snapshot_write(struct snapshot *s, const struct segment_place *spare)
     return rc;
 }
 
-/* Rewrite the catalog as what it says now. The old chain's blocks are free as soon as the root is flipped:
- * who still reads them finds the number of flips moved. */
+/* Rewrite the catalog as what it says now. The old chain's blocks are free as soon as the root is
+ * flipped: who still reads them finds the number of flips moved. */
 static int catalog_snapshot(struct catalog *cat)
 {
     struct snapshot s = {.cat = cat, .at = log_begin(cat->at.next)};
@@ -520,7 +537,8 @@ static int catalog_snapshot(struct catalog *cat)
     struct superblock super;
     uint64_t most = 0;
     int rc;
-    if (cat->picture.retired_count > 0) return 0; /* its blocks are not free yet: housekeeping comes first */
+    /* its blocks are not free yet: housekeeping comes first */
+    if (cat->picture.retired_count > 0) return 0;
     for (size_t i = 0; i < cat->picture.topics; i++)
         most += 512 + SETTINGS_BYTES_MAX / 8 + cat->picture.by_id[i]->partitions * UINT64_C(96);
     most += cat->picture.owner_count * UINT64_C(160) + 2 * BLOCK_BYTES;
@@ -554,7 +572,8 @@ static int catalog_snapshot(struct catalog *cat)
 static bool wants_snapshot(const struct catalog *cat)
 {
     uint64_t live = cat->picture.owner_count * 160 + cat->picture.topics * 256;
-    for (size_t i = 0; i < cat->picture.topics; i++) live += cat->picture.by_id[i]->partitions * UINT64_C(96);
+    for (size_t i = 0; i < cat->picture.topics; i++)
+        live += cat->picture.by_id[i]->partitions * UINT64_C(96);
     return catalog_bytes(cat) > CATALOG_SNAPSHOT_BYTES + 3 * live;
 }
 
@@ -581,8 +600,10 @@ int catalog_mark_unclean(struct catalog *cat)
     coord_sync_begin(cat->coord);
     file_mark(cat->file, &super);
     rc = file_write_super(cat->file, &super); /* [O2] */
-    if (rc < 0) coord_poison(cat->coord);
-    else atomic_store(&h->unclean, 1);
+    if (rc < 0)
+        coord_poison(cat->coord);
+    else
+        atomic_store(&h->unclean, 1);
     coord_sync_end(cat->coord);
     return rc;
 }
@@ -604,7 +625,8 @@ static int catalog_repair(struct catalog *cat)
     if (rc < 0) return rc;
 
     pthread_mutex_lock(&cat->mutex);
-    struct superblock super; /* it may have died between the flip of the root and the word that tells */
+    /* it may have died between the flip of the root and the word that tells */
+    struct superblock super;
     rc = file_read_super(cat->file, &super);
     if (rc == 1 && super.root.id != cat->root.id) {
         cat->root_flips = atomic_fetch_add(&coord_header(cat->coord)->root_flips, 1) + 1;
@@ -634,18 +656,20 @@ void catalog_unlock(struct catalog *cat)
 
 /* ---- Cells ---- */
 
-/* Enter every cell's index into the picture. A cell whose maker died before its topic was appended stays
- * an orphan; when the id is used again, later cells win. */
+/* Enter every cell's index into the picture. A cell whose maker died before its topic was appended
+ * stays an orphan; when the id is used again, later cells win. */
 static int find_cells(struct catalog *cat)
 {
     struct cell_ref ref;
-    uint32_t cells = atomic_load_explicit(&coord_header_ro(cat->coord)->cells, memory_order_acquire);
-    if (cells > EXTENTS_MAX * EXTENT_CELLS) return err_set(BECK_CORRUPT, "coordination area: %u cells", cells);
+    uint32_t cells =
+        atomic_load_explicit(&coord_header_ro(cat->coord)->cells, memory_order_acquire);
+    if (cells > EXTENTS_MAX * EXTENT_CELLS)
+        return err_set(BECK_CORRUPT, "coordination area: %u cells", cells);
     for (uint32_t i = 0; i < cells; i++) {
         int rc = coord_cell(cat->coord, i, &ref);
         if (rc < 0) return rc;
-        struct partition_picture *part =
-            picture_partition(&cat->picture, atomic_load(&ref.ro->topic), atomic_load(&ref.ro->partition));
+        struct partition_picture *part = picture_partition(
+            &cat->picture, atomic_load(&ref.ro->topic), atomic_load(&ref.ro->partition));
         if (part != NULL) part->cell = i;
     }
     return 0;
@@ -658,15 +682,17 @@ int catalog_cell(struct catalog *cat, uint64_t topic, uint32_t partition, struct
     struct partition_picture *part = picture_partition(&cat->picture, topic, partition);
     if (part == NULL) rc = err_set(BECK_NOT_FOUND, "the topic or partition is gone");
     if (rc == 0 && part->cell == NO_CELL && cat->coord != NULL) rc = find_cells(cat);
-    if (rc == 0 && part->cell == NO_CELL) rc = err_set(BECK_CORRUPT, "coordination area: a cell is missing");
+    if (rc == 0 && part->cell == NO_CELL)
+        rc = err_set(BECK_CORRUPT, "coordination area: a cell is missing");
     if (rc == 0 && cat->coord != NULL) rc = coord_cell(cat->coord, part->cell, cell);
-    if (rc == 0 && cat->coord == NULL) *cell = (struct cell_ref){NULL, &cat->private_cells[part->cell]};
+    if (rc == 0 && cat->coord == NULL)
+        *cell = (struct cell_ref){NULL, &cat->private_cells[part->cell]};
     pthread_mutex_unlock(&cat->mutex);
     return rc;
 }
 
-/* Extents go behind the end of everything: a handle that only reads must leave the bytes of a clean file
- * as they were, and the free space inside it holds old ones. */
+/* Extents go behind the end of everything: a handle that only reads must leave the bytes of a clean
+ * file as they were, and the free space inside it holds old ones. */
 static int make_extent(struct catalog *cat)
 {
     struct segment_place place = {.blocks = EXTENT_BLOCKS};
@@ -674,9 +700,11 @@ static int make_extent(struct catalog *cat)
     int rc = os_size(&cat->file->os, &size);
     pthread_mutex_lock(&cat->mutex);
     take_extents(cat);
-    uint64_t block = max_u64(space_end(&cat->picture.space), align_up(size, BLOCK_BYTES) / BLOCK_BYTES);
+    uint64_t block =
+        max_u64(space_end(&cat->picture.space), align_up(size, BLOCK_BYTES) / BLOCK_BYTES);
     pthread_mutex_unlock(&cat->mutex);
-    if (rc == 0 && block > UINT32_MAX - EXTENT_BLOCKS) rc = err_set(BECK_LIMIT, "the file cannot grow");
+    if (rc == 0 && block > UINT32_MAX - EXTENT_BLOCKS)
+        rc = err_set(BECK_LIMIT, "the file cannot grow");
     place.block = (uint32_t)block;
     if (rc == 0) rc = os_allocate(&cat->file->os, place_at(&place), place_bytes(&place));
     if (rc == 0) rc = file_zero(cat->file, place_at(&place), place_bytes(&place));

@@ -16,7 +16,7 @@ struct catalog {
     struct file *file;
     struct coord *coord;        /* NULL: a private view of a file nobody has open */
     struct cell *private_cells; /* in a private view: one for each partition */
-    pthread_mutex_t mutex; /* guards everything below among the threads of this handle */
+    pthread_mutex_t mutex;      /* guards everything below among the threads of this handle */
     struct picture picture;
     struct segment_place root;
     struct segment_place segment; /* the catalog's segment being walked or written */
@@ -35,17 +35,19 @@ struct catalog {
 BECK_PRIVATE int catalog_init(struct catalog *cat, struct file *file, struct coord *coord);
 BECK_PRIVATE void catalog_free(struct catalog *cat);
 
-/* Build the picture from the superblock's root. `limit`: stop when so many entries were applied, and call
- * fewer damage; UINT64_MAX = to the end, checking that nothing intact lies behind it and that at least
- * super->catalog_next entries are there. */
+/* Build the picture from the superblock's root. `limit`: stop when so many entries were applied,
+ * and call fewer damage; UINT64_MAX = to the end, checking that nothing intact lies behind it and
+ * that at least super->catalog_next entries are there. */
 BECK_PRIVATE int catalog_load(struct catalog *cat, const struct superblock *super, uint64_t limit);
 
-/* Bring the picture up to date with what others appended; cheap when nothing changed. Takes: mutex. */
+/* Bring the picture up to date with what others appended; cheap when nothing changed. Takes: mutex.
+ * */
 BECK_PRIVATE int catalog_refresh(struct catalog *cat);
 /* Has the catalog moved past the picture? [C2] */
 BECK_PRIVATE bool catalog_moved(const struct catalog *cat);
 
-/* The catalog lock: taken over and repaired when its owner died; the picture is current when it returns. */
+/* The catalog lock: taken over and repaired when its owner died; the picture is current when it
+ * returns. */
 BECK_PRIVATE int catalog_lock(struct catalog *cat);
 BECK_PRIVATE void catalog_unlock(struct catalog *cat);
 
@@ -55,14 +57,16 @@ BECK_PRIVATE int catalog_append(struct catalog *cat, const struct entry *entries
 /* Clear the clean mark before the first modification. [O2] Holds: catalog. */
 BECK_PRIVATE int catalog_mark_unclean(struct catalog *cat);
 
-/* Find a free place for a segment of at least `bytes` and give it an id and a salt. Nothing is written.
- * Holds: catalog. */
+/* Find a free place for a segment of at least `bytes` and give it an id and a salt. Nothing is
+ * written. Holds: catalog. */
 BECK_PRIVATE int catalog_place(struct catalog *cat, uint64_t bytes, struct segment_place *place);
 
 /* The cell of a partition. Takes: mutex. NOT_FOUND when the topic is gone. */
-BECK_PRIVATE int catalog_cell(struct catalog *cat, uint64_t topic, uint32_t partition, struct cell_ref *cell);
+BECK_PRIVATE int catalog_cell(struct catalog *cat, uint64_t topic, uint32_t partition,
+                              struct cell_ref *cell);
 /* Make cells for partitions [from, to) of a topic before its entry is appended. Holds: catalog. */
-BECK_PRIVATE int catalog_make_cells(struct catalog *cat, uint64_t topic, uint32_t from, uint32_t to);
+BECK_PRIVATE int catalog_make_cells(struct catalog *cat, uint64_t topic, uint32_t from,
+                                    uint32_t to);
 
 /* Takes: mutex. */
 BECK_PRIVATE bool catalog_topic_gone(struct catalog *cat, uint64_t topic);

@@ -1,8 +1,9 @@
-/* check.c -- verifies every byte of the file that means something
- *
- * Superblocks, segment headers, every frame and record of every segment, chains, offsets, indexes. The
- * catalog was verified when the picture was made: extents that overlap or entries that contradict each
- * other do not get that far. Works beside writers: it looks at what was visible when it came by. */
+/* check.c -- verifies every byte of the file that means something */
+/*
+ * Superblocks, segment headers, every frame and record of every segment, chains, offsets, indexes.
+ * The catalog was verified when the picture was made: extents that overlap or entries that
+ * contradict each other do not get that far. Works beside writers: it looks at what was visible
+ * when it came by. */
 #include "check.h"
 
 #include <stdarg.h>
@@ -44,7 +45,8 @@ static void check_superblocks(struct check *c)
     uint8_t bytes[SUPER_BYTES];
     struct superblock s;
     for (int i = 0; i < 2; i++)
-        if (os_read(&c->db->file.os, bytes, sizeof bytes, at[i]) < 0 || super_decode(bytes, &s) != 1)
+        if (os_read(&c->db->file.os, bytes, sizeof bytes, at[i]) < 0 ||
+            super_decode(bytes, &s) != 1)
             report(c, "superblock %c at byte %u is damaged", 'A' + i, at[i]);
 }
 
@@ -53,8 +55,9 @@ static void check_header(struct check *c, const struct segment *s, const uint8_t
     struct segment_header h;
     if (segment_header_decode(data, &h) < 0 || h.id != s->place.id || h.salt != s->place.salt ||
         h.base_offset != s->base || memcmp(h.uuid, c->db->file.uuid, 16) != 0)
-        report(c, "topic %s:%u: header of segment %llu at byte %llu is damaged", c->topic, c->partition,
-               (unsigned long long)s->place.id, (unsigned long long)place_at(&s->place));
+        report(c, "topic %s:%u: header of segment %llu at byte %llu is damaged", c->topic,
+               c->partition, (unsigned long long)s->place.id,
+               (unsigned long long)place_at(&s->place));
 }
 
 /* Every record of an intact batch must decode. */
@@ -71,21 +74,22 @@ static void check_records(struct check *c, const struct segment *s, const struct
     }
     if (rc < 0)
         report(c, "topic %s:%u: batch at offset %lld, byte %llu: %s", c->topic, c->partition,
-               (long long)f->batch.base_offset, (unsigned long long)(place_at(&s->place) + f->position),
-               err_message());
+               (long long)f->batch.base_offset,
+               (unsigned long long)(place_at(&s->place) + f->position), err_message());
     c->sum.batches++;
     c->sum.bytes += f->batch.bytes;
 }
 
 /* Walk the frames of one segment up to offset `limit`. */
-static void check_frames(struct check *c, const struct segment *s, const uint8_t *data, uint64_t end,
-                         uint64_t limit)
+static void check_frames(struct check *c, const struct segment *s, const uint8_t *data,
+                         uint64_t end, uint64_t limit)
 {
     struct log_position at = log_begin(s->base);
     struct log_frame found;
     while (!c->stopped && at.next < limit) {
         uint64_t left = at.position < end ? end - at.position : 0;
-        if (left > 0 && log_frame_at(&s->place, &at, data + at.position, left, true, &found, NULL)) {
+        if (left > 0 &&
+            log_frame_at(&s->place, &at, data + at.position, left, true, &found, NULL)) {
             check_records(c, s, &found, data + found.position + FRAME_BYTES);
             log_advance(&at, &found);
             continue;
@@ -93,9 +97,12 @@ static void check_frames(struct check *c, const struct segment *s, const uint8_t
         uint64_t from = at.next, byte = place_at(&s->place) + at.position;
         if (left == 0 || !log_resync(&s->place, &at, data, end, limit)) at.next = limit;
         if (at.next > from)
-            report(c, "topic %s:%u: records %llu to %llu are damaged, at byte %llu", c->topic, c->partition,
-                   (unsigned long long)from, (unsigned long long)at.next - 1, (unsigned long long)byte);
-        else report(c, "topic %s:%u: damage at byte %llu", c->topic, c->partition, (unsigned long long)byte);
+            report(c, "topic %s:%u: records %llu to %llu are damaged, at byte %llu", c->topic,
+                   c->partition, (unsigned long long)from, (unsigned long long)at.next - 1,
+                   (unsigned long long)byte);
+        else
+            report(c, "topic %s:%u: damage at byte %llu", c->topic, c->partition,
+                   (unsigned long long)byte);
     }
     if (!c->stopped && s->sealed && at.position < s->end)
         report(c, "topic %s:%u: segment %llu ends at %u instead of %u", c->topic, c->partition,
@@ -108,8 +115,8 @@ static int check_segment(struct check *c, const struct segment *s, uint64_t limi
     int rc = os_size(&c->db->file.os, &size);
     if (rc < 0) return rc;
     if (size < place_at(&s->place) + SEGMENT_HEADER_BYTES) {
-        report(c, "topic %s:%u: segment %llu lies behind the end of the file", c->topic, c->partition,
-               (unsigned long long)s->place.id);
+        report(c, "topic %s:%u: segment %llu lies behind the end of the file", c->topic,
+               c->partition, (unsigned long long)s->place.id);
         return 0;
     }
     end = max_u64(min_u64(end, size - place_at(&s->place)), SEGMENT_HEADER_BYTES);
@@ -120,7 +127,8 @@ static int check_segment(struct check *c, const struct segment *s, uint64_t limi
         check_header(c, s, data);
         check_frames(c, s, data, end, s->sealed ? s->next : limit);
         if (s->index_at != 0 && !index_valid(&c->db->file, &s->place, s->index_at, s->index_bytes))
-            report(c, "topic %s:%u: index of segment %llu at byte %llu is damaged (it is only a help)",
+            report(c,
+                   "topic %s:%u: index of segment %llu at byte %llu is damaged (it is only a help)",
                    c->topic, c->partition, (unsigned long long)s->place.id,
                    (unsigned long long)(place_at(&s->place) + s->index_at));
         c->sum.segments++;
@@ -131,7 +139,8 @@ static int check_segment(struct check *c, const struct segment *s, uint64_t limi
 }
 
 /* The segments of a partition, copied: others may go on meanwhile. */
-static int copy_segments(struct beck *db, uint64_t topic, uint32_t index, struct segment **list, uint32_t *count)
+static int copy_segments(struct beck *db, uint64_t topic, uint32_t index, struct segment **list,
+                         uint32_t *count)
 {
     int rc = 0;
     *list = NULL;
@@ -140,8 +149,10 @@ static int copy_segments(struct beck *db, uint64_t topic, uint32_t index, struct
     struct partition_picture *part = picture_partition(&db->cat.picture, topic, index);
     if (part != NULL && part->count > 0) {
         *list = malloc(part->count * sizeof **list);
-        if (*list == NULL) rc = err_set(BECK_NOMEM, "out of memory");
-        else memcpy(*list, part->segments, (*count = part->count) * sizeof **list);
+        if (*list == NULL)
+            rc = err_set(BECK_NOMEM, "out of memory");
+        else
+            memcpy(*list, part->segments, (*count = part->count) * sizeof **list);
     }
     pthread_mutex_unlock(&db->cat.mutex);
     return rc;
@@ -172,8 +183,8 @@ static int check_partition(struct check *c, uint64_t topic, uint32_t index)
     return rc;
 }
 
-int check_file(struct beck *db, beck_check_callback finding, beck_progress_callback progress, void *context,
-               beck_check_summary *summary)
+int check_file(struct beck *db, beck_check_callback finding, beck_progress_callback progress,
+               void *context, beck_check_summary *summary)
 {
     struct check c = {.db = db, .finding = finding, .progress = progress, .context = context};
     char name[BECK_TOPIC_NAME_MAX + 1] = "";
@@ -197,7 +208,8 @@ int check_file(struct beck *db, beck_check_callback finding, beck_progress_callb
         }
         pthread_mutex_unlock(&db->cat.mutex);
         if (!more) break;
-        for (uint32_t k = 0; rc == 0 && k < partitions && !c.stopped; k++) rc = check_partition(&c, id, k);
+        for (uint32_t k = 0; rc == 0 && k < partitions && !c.stopped; k++)
+            rc = check_partition(&c, id, k);
     }
     if (summary != NULL) *summary = c.sum;
     if (rc < 0) return rc;

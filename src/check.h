@@ -4,7 +4,8 @@
 
 #include "db.h"
 
-BECK_PRIVATE int check_file(struct beck *db, beck_check_callback finding, beck_progress_callback progress,
-                            void *context, beck_check_summary *summary);
+BECK_PRIVATE int check_file(struct beck *db, beck_check_callback finding,
+                            beck_progress_callback progress, void *context,
+                            beck_check_summary *summary);
 
 #endif

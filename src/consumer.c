@@ -1,9 +1,9 @@
-/* consumer.c -- polling one or many partitions, waiting, events
- *
- * A consumer has a reader for every partition it reads and asks them in turn, so that a busy partition
- * does not starve the others. It owns one pin word at most: the segment of the records it handed out last.
- * When nothing is visible it sleeps until a publisher wakes it, and at least every 100 ms looks for the
- * dead and does a slice of housekeeping. */
+/* consumer.c -- polling one or many partitions, waiting, events */
+/*
+ * A consumer has a reader for every partition it reads and asks them in turn, so that a busy
+ * partition does not starve the others. It owns one pin word at most: the segment of the records it
+ * handed out last. When nothing is visible it sleeps until a publisher wakes it, and at least every
+ * 100 ms looks for the dead and does a slice of housekeeping. */
 #include "consumer.h"
 
 #include <stdlib.h>
@@ -97,14 +97,16 @@ static int start_reader(const struct beck_consumer *c, struct reader *r)
     case BECK_START_TIME: return reader_seek_time(r, c->start_value);
     default: /* BECK_START_OFFSET */
         if (value > visible)
-            return err_set(BECK_RANGE, "topic %s:%u ends at offset %llu, before %llu", r->topic_name,
-                           r->index, (unsigned long long)visible, (unsigned long long)value);
+            return err_set(BECK_RANGE, "topic %s:%u ends at offset %llu, before %llu",
+                           r->topic_name, r->index, (unsigned long long)visible,
+                           (unsigned long long)value);
         reader_seek(r, value);
     }
     return 0;
 }
 
-static int add_partition(struct beck_consumer *c, struct consumed_topic *t, uint32_t index, bool late)
+static int add_partition(struct beck_consumer *c, struct consumed_topic *t, uint32_t index,
+                         bool late)
 {
     struct cell_ref cell;
     struct consumed_partition *part;
@@ -116,7 +118,8 @@ static int add_partition(struct beck_consumer *c, struct consumed_topic *t, uint
     reader_open(&part->reader, &c->db->cat, &cell, t->id, index, t->name);
     part->reader.unchecked = (c->flags & BECK_CONSUME_UNCHECKED) != 0;
     c->parts[c->part_count++] = part;
-    return late ? 0 : start_reader(c, &part->reader); /* a partition added later is read from its start */
+    /* a partition added later is read from its start */
+    return late ? 0 : start_reader(c, &part->reader);
 }
 
 /* Partitions of the topics that this consumer does not read yet. */
@@ -154,8 +157,8 @@ static int add_topic(struct beck_consumer *c, const char *name)
         if (c->topics[i].id == t->id) return err_set(BECK_INVALID, "topic %s is named twice", name);
     for (size_t i = 0; i < c->wanted_count; i++)
         if (c->wanted[i] < 0 || (uint32_t)c->wanted[i] >= partitions)
-            return err_set(BECK_NOT_FOUND, "topic %s has no partition %d, only 0 to %u", name, c->wanted[i],
-                           partitions - 1);
+            return err_set(BECK_NOT_FOUND, "topic %s has no partition %d, only 0 to %u", name,
+                           c->wanted[i], partitions - 1);
     if ((t->name = malloc(n)) == NULL) return err_set(BECK_NOMEM, "out of memory");
     memcpy(t->name, name, n);
     c->topic_count++;
@@ -176,7 +179,8 @@ static int copy_config(struct beck_consumer *c, const beck_consumer_config *conf
         memcpy(c->wanted, config->partitions, config->partition_count * sizeof *c->wanted);
         c->wanted_count = config->partition_count;
     }
-    for (size_t i = 0; rc == 0 && i < config->topic_count; i++) rc = add_topic(c, config->topics[i]);
+    for (size_t i = 0; rc == 0 && i < config->topic_count; i++)
+        rc = add_topic(c, config->topics[i]);
     return rc;
 }
 
@@ -198,10 +202,13 @@ int consumer_open(struct beck *db, const beck_consumer_config *config, struct be
     pthread_mutex_unlock(&db->mutex);
     for (size_t i = 0; rc == 0 && i < c->part_count; i++) {
         c->parts[i]->reader.pin = c->pin;
-        reader_seek(&c->parts[i]->reader, c->parts[i]->reader.next); /* what it found, it found by copying */
+        /* what it found, it found by copying */
+        reader_seek(&c->parts[i]->reader, c->parts[i]->reader.next);
     }
-    if (rc < 0) consumer_close(c);
-    else *out = c;
+    if (rc < 0)
+        consumer_close(c);
+    else
+        *out = c;
     return rc;
 }
 
@@ -278,8 +285,11 @@ static int keep_up(struct beck_consumer *c)
 
 static int event_from_gap(struct beck_consumer *c, const struct reader *r)
 {
-    c->event = (beck_event_info){.type = BECK_EVENT_GAP, .cause = r->gap.cause, .topic = r->topic_name,
-                                 .partition = (int32_t)r->index, .from = (int64_t)r->gap.from,
+    c->event = (beck_event_info){.type = BECK_EVENT_GAP,
+                                 .cause = r->gap.cause,
+                                 .topic = r->topic_name,
+                                 .partition = (int32_t)r->index,
+                                 .from = (int64_t)r->gap.from,
                                  .to = (int64_t)r->gap.to};
     return BECK_EVENT;
 }
@@ -319,9 +329,11 @@ static void look(struct beck_consumer *c)
         struct reader *r = &c->parts[i]->reader;
         const struct cell *cell = r->cell.ro;
         struct partition p;
-        bool quiet = atomic_load(&cell->lock) == 0 && atomic_load(&cell->stable) >= atomic_load(&cell->written);
+        bool quiet = atomic_load(&cell->lock) == 0 &&
+                     atomic_load(&cell->stable) >= atomic_load(&cell->written);
         if (quiet) continue;
-        if (partition_open(&p, &c->db->cat, r->topic, r->index, r->topic_name, &c->parts[i]->topic->config) == 0)
+        if (partition_open(&p, &c->db->cat, r->topic, r->index, r->topic_name,
+                           &c->parts[i]->topic->config) == 0)
             partition_look(&p);
         partition_close(&p);
     }
@@ -347,8 +359,8 @@ static bool wait_a_while(struct beck_consumer *c, uint32_t ms)
     return now - before + SIGNAL_MARGIN_MS >= (int64_t)ms;
 }
 
-int consumer_poll(struct beck_consumer *c, size_t max, int32_t timeout_ms, const beck_record **records,
-                  size_t *count)
+int consumer_poll(struct beck_consumer *c, size_t max, int32_t timeout_ms,
+                  const beck_record **records, size_t *count)
 {
     int64_t until = timeout_ms > 0 ? os_monotonic_ms() + timeout_ms : 0;
     int rc = reserve_records(c, &max);
@@ -393,7 +405,8 @@ int consumer_seek(struct beck_consumer *c, const char *topic, int32_t partition,
     return 0;
 }
 
-int consumer_position(struct beck_consumer *c, const char *topic, int32_t partition, int64_t *offset)
+int consumer_position(struct beck_consumer *c, const char *topic, int32_t partition,
+                      int64_t *offset)
 {
     struct reader *r = find_reader(c, topic, partition);
     if (r == NULL) return BECK_NOT_FOUND;

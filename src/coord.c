@@ -1,5 +1,5 @@
-/* coord.c -- the shared area: slots, lock words, cells, wake-ups, sync intents
- *
+/* coord.c -- the shared area: slots, lock words, cells, wake-ups, sync intents */
+/*
  * Pages of the file that all processes map: 64 KiB to 224 KiB, and extents of cells in the heap.
  *
  *     0        header: instance, poison, bell, counters
@@ -10,7 +10,8 @@
  * doc/CONCURRENCY.md states the protocols; here is what keeps them:
  *  [S1] a word's owner is dead when the slot's byte is free or its generation differs
  *  [S2] a slot with an unsettled intent is not claimed
- *  [L1] a lock word changes hands only by compare-and-swap from 0 or from the exact word of a dead owner
+ *  [L1] a lock word changes hands only by compare-and-swap from 0 or from the exact word of a dead
+ *  owner
  *  [L3] only death breaks a lock, never time
  *  [W1] flag, fence, look again, then sleep; publish, fence, exchange the flag, wake
  *  [W2] beyond what one call can wait for, the bell
@@ -130,7 +131,8 @@ int coord_publish(struct coord *c)
 {
     int rc = 0;
     while (rc == 0 && c->instance == 0) rc = os_random(&c->instance, sizeof c->instance);
-    if (rc == 0) atomic_store_explicit(&coord_header(c)->instance, c->instance, memory_order_release);
+    if (rc == 0)
+        atomic_store_explicit(&coord_header(c)->instance, c->instance, memory_order_release);
     return rc;
 }
 
@@ -266,17 +268,19 @@ static enum lock_result coord_lock_slow(const struct coord *c, const struct cell
         if (w == 0) continue;
         if (coord_owner_dead(c, w)) {
             if (policy == LOCK_REPORT_DEAD) return LOCK_DEAD;
-            if (swap_word(word, w, c->self | (w & WORD_CONTENDED))) return LOCK_FROM_DEAD; /* [L1] */
+            /* [L1] */
+            if (swap_word(word, w, c->self | (w & WORD_CONTENDED))) return LOCK_FROM_DEAD;
             continue;
         }
         if (policy == LOCK_TRY) return LOCK_HELD;
         if (!(w & WORD_CONTENDED) && !swap_word(word, w, w | WORD_CONTENDED)) continue;
-        os_wait(low_half(ro), (uint32_t)(w | WORD_CONTENDED), LOOK_MS); /* [L3]: only to look again */
+        /* [L3]: only to look again */
+        os_wait(low_half(ro), (uint32_t)(w | WORD_CONTENDED), LOOK_MS);
     }
 }
 
-enum lock_result coord_lock(const struct coord *c, const struct cell_ref *cell, enum lock_word which,
-                            enum lock_policy policy)
+enum lock_result coord_lock(const struct coord *c, const struct cell_ref *cell,
+                            enum lock_word which, enum lock_policy policy)
 {
     ASSERT(c->slot_held);
     if (LIKELY(swap_word(cell_word(cell, which), 0, c->self))) return LOCK_TAKEN;
@@ -296,7 +300,8 @@ void coord_unlock(const struct coord *c, const struct cell_ref *cell, enum lock_
 
 struct cell_ref coord_catalog_cell(const struct coord *c)
 {
-    struct cell_ref ref = {NULL, (const struct cell *)(const void *)(c->ro.data + COORD_CATALOG_AT)};
+    struct cell_ref ref = {NULL,
+                           (const struct cell *)(const void *)(c->ro.data + COORD_CATALOG_AT)};
     if (c->rw.data != NULL) ref.rw = (struct cell *)(void *)(c->rw.data + COORD_CATALOG_AT);
     return ref;
 }
@@ -318,7 +323,8 @@ int coord_cell(struct coord *c, uint32_t index, struct cell_ref *cell)
     uint32_t extent = index / EXTENT_CELLS;
     uint64_t within = (uint64_t)(index % EXTENT_CELLS) * sizeof(struct cell);
     uint32_t block = coord_extent_block(c, extent);
-    if (block < HEAP_BLOCK) return err_set(BECK_CORRUPT, "coordination area: no extent for cell %u", index);
+    if (block < HEAP_BLOCK)
+        return err_set(BECK_CORRUPT, "coordination area: no extent for cell %u", index);
 
     uint64_t at = (uint64_t)block * BLOCK_BYTES;
     uint64_t bytes = EXTENT_BLOCKS * BLOCK_BYTES;
@@ -326,7 +332,8 @@ int coord_cell(struct coord *c, uint32_t index, struct cell_ref *cell)
     pthread_mutex_lock(&c->extents_mutex);
     struct os_map *rw = &c->extents->rw[extent], *ro = &c->extents->ro[extent];
     if (ro->base == NULL) rc = os_map(c->file, at, bytes, false, ro);
-    if (rc == 0 && rw->base == NULL && !c->file->readonly) rc = os_map(c->file, at, bytes, true, rw);
+    if (rc == 0 && rw->base == NULL && !c->file->readonly)
+        rc = os_map(c->file, at, bytes, true, rw);
     pthread_mutex_unlock(&c->extents_mutex);
     if (rc < 0) return rc;
     cell->ro = (const struct cell *)(const void *)(ro->data + within);
@@ -345,8 +352,8 @@ int coord_add_extent(struct coord *c, uint32_t block)
     return 0;
 }
 
-/* Only the copy the flip does not point to is ever written, so a copy read between two equal flips is
- * whole: nobody began to write it in between. */
+/* Only the copy the flip does not point to is ever written, so a copy read between two equal flips
+ * is whole: nobody began to write it in between. */
 void cell_tail_snapshot(const struct cell *cell, struct tail *tail)
 {
     uint32_t before, after;
@@ -399,7 +406,8 @@ void coord_wake_readers(const struct coord *c, struct cell *cell)
     /* The caller raised visible by a seq_cst exchange or compare-and-swap: the fence of [W1]. */
     if (LIKELY(atomic_load(&cell->waiters) == 0)) return;
     uint32_t flags = atomic_exchange(&cell->waiters, 0);
-    if (flags & WAIT_VISIBLE) os_wake((_Atomic uint32_t *)(uintptr_t)low_half(&cell->visible), INT32_MAX);
+    if (flags & WAIT_VISIBLE)
+        os_wake((_Atomic uint32_t *)(uintptr_t)low_half(&cell->visible), INT32_MAX);
     if (flags & WAIT_BELL) {
         struct coord_header *h = coord_header(c);
         atomic_fetch_add(&h->bell, 1);
@@ -415,7 +423,8 @@ void coord_wake_writers(struct cell *cell)
 }
 
 /* Set the flag of every cell, fence, and tell whether all still show what was seen. [W1] */
-static bool still_as_seen(const struct cell_ref *cells, const uint64_t *seen, size_t count, uint32_t flag)
+static bool still_as_seen(const struct cell_ref *cells, const uint64_t *seen, size_t count,
+                          uint32_t flag)
 {
     for (size_t i = 0; i < count; i++)
         if (cells[i].rw != NULL) atomic_fetch_or(&cells[i].rw->waiters, flag);
@@ -448,7 +457,8 @@ void coord_wait_readers(const struct coord *c, const struct cell_ref *cells, con
     }
     const struct coord_header *h = coord_header_ro(c);
     uint32_t bell = atomic_load(&h->bell);
-    if (still_as_seen(cells, seen, count, WAIT_BELL)) os_wait(&h->bell, bell, timeout_ms); /* [W2] */
+    /* [W2] */
+    if (still_as_seen(cells, seen, count, WAIT_BELL)) os_wait(&h->bell, bell, timeout_ms);
 }
 
 void coord_wait_stable(const struct cell_ref *cell, uint64_t seen, uint32_t timeout_ms)
@@ -464,7 +474,8 @@ void coord_wait_stable(const struct cell_ref *cell, uint64_t seen, uint32_t time
 void coord_sync_begin(struct coord *c)
 {
     pthread_mutex_lock(&c->sync_mutex);
-    if (!c->slot_held) return; /* alone under the gate: a crash now leaves the file unclean, nothing more */
+    /* alone under the gate: a crash now leaves the file unclean, nothing more */
+    if (!c->slot_held) return;
     atomic_store(&coord_slot(c, c->slot)->intent, atomic_load(&coord_header(c)->joins)); /* [Y1] */
 }
 
@@ -524,7 +535,8 @@ void coord_poison(const struct coord *c)
 int coord_check_poison(const struct coord *c)
 {
     if (LIKELY(atomic_load(&coord_header_ro(c)->poison) == 0)) return 0;
-    return err_set(BECK_POISONED, "a sync of the file failed: close every handle on it and open it again");
+    return err_set(BECK_POISONED,
+                   "a sync of the file failed: close every handle on it and open it again");
 }
 
 /* ---- Pins ---- */
@@ -546,6 +558,7 @@ bool coord_pinned(const struct coord *c, uint64_t segment)
     atomic_thread_fence(memory_order_seq_cst); /* [R2] */
     for (uint32_t i = 0; i < slots && i < SLOTS_MAX; i++)
         for (uint32_t p = 0; p < PINS_PER_SLOT; p++)
-            if (atomic_load(&coord_slot(c, i)->pins[p]) == segment && !coord_slot_dead(c, i)) return true;
+            if (atomic_load(&coord_slot(c, i)->pins[p]) == segment && !coord_slot_dead(c, i))
+                return true;
     return false;
 }

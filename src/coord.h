@@ -11,7 +11,7 @@
 
 /* ---- What lies in the area. Volatile: rebuilt by whoever opens the file alone. ---- */
 
-struct tail { /* where the next frame goes; kept twice in a cell */
+struct tail {         /* where the next frame goes; kept twice in a cell */
     uint64_t segment; /* id; 0 = none yet, the next append makes one */
     uint64_t next;    /* next offset */
     int64_t max_timestamp;
@@ -84,12 +84,14 @@ _Static_assert(offsetof(struct cell, written) == 192, "syncers' cache line");
 _Static_assert(sizeof(struct slot) == 128, "slots do not share cache lines");
 _Static_assert(sizeof(struct coord_header) <= COORD_CATALOG_AT, "header fits");
 _Static_assert(COORD_SLOTS_AT + SLOTS_MAX * sizeof(struct slot) == COORD_BYTES, "area is full");
-_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words are lock-free");
+_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
+               "shared words are lock-free");
 
 /* ---- This handle's view of it ---- */
 
-/* A cell through both mappings: stores and compare-and-swap through rw, waits through ro. In a private
- * view (a read-only handle on a file nobody has open) both lead to memory of the handle's own. */
+/* A cell through both mappings: stores and compare-and-swap through rw, waits through ro. In a
+ * private view (a read-only handle on a file nobody has open) both lead to memory of the handle's
+ * own. */
 struct cell_ref {
     struct cell *rw; /* NULL in a read-only handle */
     const struct cell *ro;
@@ -152,7 +154,8 @@ enum lock_result {
 };
 BECK_PRIVATE enum lock_result coord_lock(const struct coord *c, const struct cell_ref *cell,
                                          enum lock_word which, enum lock_policy policy);
-BECK_PRIVATE void coord_unlock(const struct coord *c, const struct cell_ref *cell, enum lock_word which);
+BECK_PRIVATE void coord_unlock(const struct coord *c, const struct cell_ref *cell,
+                               enum lock_word which);
 
 /* ---- Cells ---- */
 BECK_PRIVATE struct cell_ref coord_catalog_cell(const struct coord *c);
@@ -174,9 +177,10 @@ BECK_PRIVATE void word_raise(_Atomic uint64_t *word, uint64_t to); /* compare-an
 BECK_PRIVATE void coord_wake_readers(const struct coord *c, struct cell *cell);
 BECK_PRIVATE void coord_wake_writers(struct cell *cell);
 /* Wait until some cell's visible moves away from what `seen` says; returns early at will. */
-BECK_PRIVATE void coord_wait_readers(const struct coord *c, const struct cell_ref *cells, const uint64_t *seen,
-                                     size_t count, uint32_t timeout_ms);
-BECK_PRIVATE void coord_wait_stable(const struct cell_ref *cell, uint64_t seen, uint32_t timeout_ms);
+BECK_PRIVATE void coord_wait_readers(const struct coord *c, const struct cell_ref *cells,
+                                     const uint64_t *seen, size_t count, uint32_t timeout_ms);
+BECK_PRIVATE void coord_wait_stable(const struct cell_ref *cell, uint64_t seen,
+                                    uint32_t timeout_ms);
 
 /* ---- Syncs: intents and poison [Y1]..[Y4] ---- */
 BECK_PRIVATE void coord_sync_begin(struct coord *c);

@@ -1,15 +1,20 @@
-/* db.c -- the handle: open, close, gate, fork
+/* db.c -- the handle: open, close, gate, fork */
+/*
+ *     gate --> alone? --yes--> residue, catalog, recovery, area rebuilt, slot --> instance --> gate
+ *     back
+ *                  `--no---> layout checked, slot, catalog up to visible ------------------> gate
+ *                  back
  *
- *     gate --> alone? --yes--> residue, catalog, recovery, area rebuilt, slot --> instance --> gate back
- *                  `--no---> layout checked, slot, catalog up to visible ------------------> gate back
- *
- *  [O1] who is alone rebuilds the whole area; the instance id comes last, so that nobody joins half of it
+ *  [O1] who is alone rebuilds the whole area; the instance id comes last, so that nobody joins half
+ *  of it
  *  [O2] the clean mark is removed before the first modification, not when the file is opened
- *  [O3] the last to close makes everything stable, writes the tails, trims, sets the mark and zeroes the
+ *  [O3] the last to close makes everything stable, writes the tails, trims, sets the mark and
+ *  zeroes the
  *       area; with poison or an unsettled intent it leaves the file unclean
  *
- * A crash while opening alone leaves instance 0, or no slot held: the next opener is alone again. A crash
- * while closing leaves the file unclean, or clean with an area that is not zero, which nobody reads. */
+ * A crash while opening alone leaves instance 0, or no slot held: the next opener is alone again. A
+ * crash while closing leaves the file unclean, or clean with an area that is not zero, which nobody
+ * reads. */
 #include "db.h"
 
 #include <stdlib.h>
@@ -39,8 +44,8 @@ static void fork_parent(void)
     pthread_mutex_unlock(&fork_mutex);
 }
 
-/* The child closes its copies of the descriptors, so that the parent's locks die with the parent. Closing
- * does not unlock: the parent's description lives on. Mappings were not inherited. */
+/* The child closes its copies of the descriptors, so that the parent's locks die with the parent.
+ * Closing does not unlock: the parent's description lives on. Mappings were not inherited. */
 static void fork_child(void)
 {
     for (struct beck *db = fork_list; db != NULL; db = db->list_next) {
@@ -79,9 +84,11 @@ static void list_remove(struct beck *db)
 
 int db_usable(const struct beck *db)
 {
-    bool wiped = db->fork_page != NULL && atomic_load_explicit(db->fork_page, memory_order_relaxed) != 1;
+    bool wiped =
+        db->fork_page != NULL && atomic_load_explicit(db->fork_page, memory_order_relaxed) != 1;
     if (UNLIKELY(db->forked || wiped))
-        return err_set(BECK_FORKED, "this handle belongs to the parent process: open the file again");
+        return err_set(BECK_FORKED,
+                       "this handle belongs to the parent process: open the file again");
     if (UNLIKELY(db->view == VIEW_NONE)) return err_set(BECK_INVALID, "the handle did not open");
     return 0;
 }
@@ -102,7 +109,8 @@ static int take_gate(struct beck *db, bool exclusive)
         int rc = os_lock(&db->file.os, LOCK_GATE, exclusive);
         if (rc != BECK_BUSY) return rc;
         if (os_monotonic_ms() >= until)
-            return err_set(BECK_BUSY, "another process has been opening or closing the file for %u ms",
+            return err_set(BECK_BUSY,
+                           "another process has been opening or closing the file for %u ms",
                            db->busy_timeout_ms);
         os_sleep_ms(GATE_PAUSE_MS);
     }
@@ -130,9 +138,7 @@ static int examine_residue(struct beck *db, const struct superblock *super, bool
     rc = coord_read_residue(&db->file.os, &residue);
     if (rc == 0 && residue && !db->file.fs.memory) {
         *distrust = true;
-        if (db->readonly)
-            rc = err_set(BECK_BUSY, "a sync may have failed: the file must be opened read-write once");
-        else rc = file_forget_cache(&db->file);
+        rc = file_forget_cache(&db->file);
     }
     return rc;
 }
@@ -203,7 +209,8 @@ static int open_alone(struct beck *db)
 
 /* ---- Joining ---- */
 
-/* Intents set now may hide an error this descriptor will never see: give them a moment. [Y3] does the rest. */
+/* Intents set now may hide an error this descriptor will never see: give them a moment. [Y3] does
+ * the rest. */
 static void wait_for_intents(struct beck *db)
 {
     for (int i = 0; i < INTENT_WAIT_MS && !coord_may_publish(&db->coord); i++) os_sleep_ms(1);
@@ -304,7 +311,9 @@ static int area_there(struct beck *db)
     struct superblock super;
     rc = file_read_super(&db->file, &super); /* says NOT_BECK when it is none */
     if (rc == 0) return err_set(BECK_NOT_BECK, "an empty file: nothing was ever written to it");
-    return rc < 0 ? rc : err_set(BECK_CORRUPT, "the file is cut off at byte %llu", (unsigned long long)size);
+    return rc < 0 ? rc
+                  : err_set(BECK_CORRUPT, "the file is cut off at byte %llu",
+                            (unsigned long long)size);
 }
 
 static int attach_readonly(struct beck *db)
@@ -319,7 +328,8 @@ static int attach_readonly(struct beck *db)
     }
     if (rc == 0) rc = anybody_else(db, &others);
     if (rc == 0) rc = others ? attach_watch(db) : attach_private(db);
-    if (rc == 0) atomic_store(&db->watched_instance, atomic_load(&coord_header_ro(&db->coord)->instance));
+    if (rc == 0)
+        atomic_store(&db->watched_instance, atomic_load(&coord_header_ro(&db->coord)->instance));
     leave_gate(db);
     return rc;
 }
@@ -328,7 +338,8 @@ int db_follow(struct beck *db)
 {
     int rc = 0;
     if (!db->readonly) return 0;
-    if (atomic_load(&coord_header_ro(&db->coord)->instance) == atomic_load(&db->watched_instance)) return 0;
+    if (atomic_load(&coord_header_ro(&db->coord)->instance) == atomic_load(&db->watched_instance))
+        return 0;
     pthread_mutex_lock(&db->mutex);
     if (atomic_load(&coord_header_ro(&db->coord)->instance) != atomic_load(&db->watched_instance)) {
         rc = coord_reset_extents(&db->coord);
@@ -380,7 +391,8 @@ static int sync_partition(struct beck *db, const struct topic_picture *t, uint32
 }
 
 /* A topic by its place in the list of ids, copied, because the picture may change under us. */
-static bool copy_topic(struct catalog *cat, size_t i, struct topic_picture *copy, char name[BECK_TOPIC_NAME_MAX + 1])
+static bool copy_topic(struct catalog *cat, size_t i, struct topic_picture *copy,
+                       char name[BECK_TOPIC_NAME_MAX + 1])
 {
     pthread_mutex_lock(&cat->mutex);
     bool there = i < cat->picture.topics;
@@ -428,10 +440,14 @@ static int write_tails(struct beck *db)
             if ((rc = catalog_cell(&db->cat, id, k, &ref)) < 0) break;
             cell_tail_get(ref.rw, &tail);
             if (tail.segment == 0 || (part->has_tail && part->next == tail.next)) continue;
-            entries[count++] = (struct entry){
-                .type = ENTRY_TAIL, .topic = id, .partition = k, .place.id = tail.segment,
-                .next_offset = tail.next, .max_timestamp = tail.max_timestamp, .end = tail.position,
-                .chain = tail.chain};
+            entries[count++] = (struct entry){.type = ENTRY_TAIL,
+                                              .topic = id,
+                                              .partition = k,
+                                              .place.id = tail.segment,
+                                              .next_offset = tail.next,
+                                              .max_timestamp = tail.max_timestamp,
+                                              .end = tail.position,
+                                              .chain = tail.chain};
             if (count < 256) continue;
             rc = catalog_append(&db->cat, entries, count);
             count = 0;
@@ -440,7 +456,8 @@ static int write_tails(struct beck *db)
     return rc == 0 && count > 0 ? catalog_append(&db->cat, entries, count) : rc;
 }
 
-/* How long the file has to be: the last segment, if it is still open for appends, ends at its tail. */
+/* How long the file has to be: the last segment, if it is still open for appends, ends at its tail.
+ * */
 static uint64_t trimmed_bytes(struct beck *db)
 {
     struct picture *p = &db->cat.picture;
@@ -461,7 +478,8 @@ static uint64_t trimmed_bytes(struct beck *db)
 static bool intents_left(struct beck *db)
 {
     for (uint32_t i = 0; i < SLOTS_MAX; i++)
-        if (i != db->coord.slot && atomic_load(&coord_slot(&db->coord, i)->intent) != 0) return true;
+        if (i != db->coord.slot && atomic_load(&coord_slot(&db->coord, i)->intent) != 0)
+            return true;
     return false;
 }
 
@@ -518,8 +536,11 @@ int db_close(struct beck *db)
 {
     int rc = 0;
     list_remove(db);
-    if (db_usable(db) < 0) db->coord.slot_held = false; /* a fork's: the lock is not ours to give back */
-    else if (db->view == VIEW_SHARED) rc = leave(db);
+    /* a fork's: the lock is not ours to give back */
+    if (db_usable(db) < 0)
+        db->coord.slot_held = false;
+    else if (db->view == VIEW_SHARED)
+        rc = leave(db);
     if (rc < 0) (void)err_context(rc, "%s", db->file.path);
     coord_close(&db->coord);
     catalog_free(&db->cat);

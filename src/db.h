@@ -17,16 +17,16 @@ struct beck_topic {
     uint64_t id;
     char *name;
     beck_topic_config config;
-    _Atomic uint32_t turn; /* spreads records without a key */
-    pthread_mutex_t mutex; /* guards making parts */
+    _Atomic uint32_t turn;            /* spreads records without a key */
+    pthread_mutex_t mutex;            /* guards making parts */
     struct partition *_Atomic *parts; /* BECK_PARTITIONS_MAX pointers, made when first used */
 };
 
 enum db_view {
-    VIEW_NONE,    /* open failed: only errmsg and close work */
-    VIEW_SHARED,  /* read-write: a slot in the live area */
-    VIEW_WATCH,   /* read-only beside read-write handles: follows the live area */
-    VIEW_PRIVATE  /* read-only on a file nobody has open */
+    VIEW_NONE,   /* open failed: only errmsg and close work */
+    VIEW_SHARED, /* read-write: a slot in the live area */
+    VIEW_WATCH,  /* read-only beside read-write handles: follows the live area */
+    VIEW_PRIVATE /* read-only on a file nobody has open */
 };
 
 struct beck {
@@ -46,7 +46,7 @@ struct beck {
     pthread_mutex_t mutex; /* guards the lists below, pin_words and a change of view */
     struct beck_topic *topics;
     struct beck_consumer *consumers;
-    uint32_t pin_words; /* bit i: pin i is in use */
+    uint32_t pin_words;     /* bit i: pin i is in use */
     _Atomic uint64_t epoch; /* rises when a read-only handle had to attach again */
     _Atomic uint64_t watched_instance;
     struct beck *list_next; /* the process-wide list that fork needs */
@@ -58,7 +58,8 @@ BECK_PRIVATE int db_close(struct beck *db);
 /* FORKED in a child of the process that opened; the guard of every public call. */
 BECK_PRIVATE int db_usable(const struct beck *db);
 BECK_PRIVATE int db_writable(const struct beck *db);
-/* A read-only handle whose file was opened or closed by writers since: attach anew. Raises epoch. */
+/* A read-only handle whose file was opened or closed by writers since: attach anew. Raises epoch.
+ * */
 BECK_PRIVATE int db_follow(struct beck *db);
 BECK_PRIVATE int db_sync(struct beck *db);
 /* Bring the picture up to date. */

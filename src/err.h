@@ -1,8 +1,8 @@
 /* err.h -- status codes from one table; where an error is born
  *
- * An error is born in one call of err_set, which records what and where in words; after that only the
- * status is passed on. The text belongs to the thread, so that threads sharing a handle never mix their
- * messages and nothing is allocated. */
+ * An error is born in one call of err_set, which records what and where in words; after that only
+ * the status is passed on. The text belongs to the thread, so that threads sharing a handle never
+ * mix their messages and nothing is allocated. */
 #ifndef ERR_H
 #define ERR_H
 

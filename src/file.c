@@ -1,14 +1,16 @@
-/* file.c -- the one file: superblocks, formatting, checked reads and writes
- *
+/* file.c -- the one file: superblocks, formatting, checked reads and writes */
+/*
  *     0     superblock A        16 KiB  superblock B
  *     64 KiB .. 224 KiB         the coordination area
  *     224 KiB ..                segments
  *
  * Invariants
- *  [C3] a superblock changes as copy A, sync, copy B, sync: at every instant one copy is whole and stable
+ *  [C3] a superblock changes as copy A, sync, copy B, sync: at every instant one copy is whole and
+ *  stable
  *
- * A crash while formatting leaves zeroed superblocks, which the next opener formats again; the content is
- * stable before the first superblock is written, and the name of the file before anybody is answered. */
+ * A crash while formatting leaves zeroed superblocks, which the next opener formats again; the
+ * content is stable before the first superblock is written, and the name of the file before anybody
+ * is answered. */
 #include "file.h"
 
 #include <stdlib.h>
@@ -48,10 +50,11 @@ int file_open(struct file *f, const char *path, const beck_options *options)
     if (rc == 0) rc = os_identity(&f->os, &f->identity);
     if (rc == 0) rc = os_filesystem(&f->os, &f->fs);
     if (rc == 0 && !f->fs.allowed && !(options->flags & BECK_OPEN_FORCE))
-        rc = err_set(BECK_FILESYSTEM,
-                     "beck needs ext4, xfs, btrfs or tmpfs, this is %s: locks and shared memory do not"
-                     " work there",
-                     f->fs.name);
+        rc = err_set(
+            BECK_FILESYSTEM,
+            "beck needs ext4, xfs, btrfs or tmpfs, this is %s: locks and shared memory do not"
+            " work there",
+            f->fs.name);
     if (rc < 0) os_close(&f->os);
     return rc;
 }
@@ -72,7 +75,8 @@ static int super_refused(const struct superblock *s, bool readonly)
         return err_set(BECK_NEWER, "format version %u: this beck knows up to %u", s->version,
                        FORMAT_VERSION);
     if (s->incompat & ~FEATURES_INCOMPAT)
-        return err_set(BECK_NEWER, "the file uses features this beck does not know (0x%x)", s->incompat);
+        return err_set(BECK_NEWER, "the file uses features this beck does not know (0x%x)",
+                       s->incompat);
     if (!readonly && (s->readonly & ~FEATURES_READONLY))
         return err_set(BECK_NEWER, "this beck can only read the file (features 0x%x)", s->readonly);
     if (s->state != SUPER_CLEAN && s->state != SUPER_UNCLEAN)
@@ -160,8 +164,8 @@ static int write_first_frame(struct file *f, const struct segment_place *root,
 
 int file_format(struct file *f, uint32_t application_id)
 {
-    struct superblock super = {.version = FORMAT_VERSION, .application_id = application_id,
-                               .catalog_next = 2};
+    struct superblock super = {
+        .version = FORMAT_VERSION, .application_id = application_id, .catalog_next = 2};
     struct segment_place spare = {.id = 2, .block = HEAP_BLOCK + 1, .blocks = 1};
     super.root = (struct segment_place){.id = 1, .block = HEAP_BLOCK, .blocks = 1};
     int rc;
@@ -204,27 +208,33 @@ int file_forget_cache(struct file *f)
         gone = gone && gone_front;
     }
     if (rc < 0 || gone) return rc;
-    return err_set(BECK_BUSY, "a sync may have failed and the file is still cached by somebody: close"
-                              " every program that reads it and try again");
+    return err_set(BECK_BUSY,
+                   "a sync may have failed and the file is still cached by somebody: close"
+                   " every program that reads it and try again");
 }
 
 /* ---- Segments ---- */
 
-int file_read_segment(const struct file *f, const struct segment_place *place, uint64_t from, void *data,
-                      size_t bytes)
+int file_read_segment(const struct file *f, const struct segment_place *place, uint64_t from,
+                      void *data, size_t bytes)
 {
     if (from > place_bytes(place) || bytes > place_bytes(place) - from)
         return err_set(BECK_CORRUPT, "segment %llu: [%llu, +%zu) lies outside of its %u blocks",
-                       (unsigned long long)place->id, (unsigned long long)from, bytes, place->blocks);
+                       (unsigned long long)place->id, (unsigned long long)from, bytes,
+                       place->blocks);
     return os_read(&f->os, data, bytes, place_at(place) + from);
 }
 
-int file_make_segment(struct file *f, const struct segment_place *place, uint64_t topic, uint32_t partition,
-                      uint64_t base_offset)
+int file_make_segment(struct file *f, const struct segment_place *place, uint64_t topic,
+                      uint32_t partition, uint64_t base_offset)
 {
     uint8_t bytes[SEGMENT_HEADER_BYTES];
-    struct segment_header h = {.id = place->id, .topic = topic, .base_offset = base_offset,
-                               .partition = partition, .salt = place->salt, .blocks = place->blocks};
+    struct segment_header h = {.id = place->id,
+                               .topic = topic,
+                               .base_offset = base_offset,
+                               .partition = partition,
+                               .salt = place->salt,
+                               .blocks = place->blocks};
     ASSERT(place->block >= HEAP_BLOCK);
     ASSERT(place->blocks > 0);
     memcpy(h.uuid, f->uuid, sizeof h.uuid);

@@ -19,8 +19,8 @@ struct file {
 BECK_PRIVATE int file_open(struct file *f, const char *path, const beck_options *options);
 BECK_PRIVATE void file_close(struct file *f);
 
-/* The valid superblock with the higher sequence; checks version and features. 1 = read, 0 = the file has
- * never been formatted; NOT_BECK, CORRUPT, NEWER. */
+/* The valid superblock with the higher sequence; checks version and features. 1 = read, 0 = the
+ * file has never been formatted; NOT_BECK, CORRUPT, NEWER. */
 BECK_PRIVATE int file_read_super(struct file *f, struct superblock *super);
 /* Write it as both copies, each stable before the next, sequence raised. [C3] */
 BECK_PRIVATE int file_write_super(struct file *f, struct superblock *super);
@@ -34,11 +34,11 @@ BECK_PRIVATE int file_format(struct file *f, uint32_t application_id);
 BECK_PRIVATE int file_forget_cache(struct file *f);
 
 /* Bytes [from, from + bytes) of a segment. CORRUPT when they lie outside of it. */
-BECK_PRIVATE int file_read_segment(const struct file *f, const struct segment_place *place, uint64_t from,
-                                   void *data, size_t bytes);
+BECK_PRIVATE int file_read_segment(const struct file *f, const struct segment_place *place,
+                                   uint64_t from, void *data, size_t bytes);
 /* A new segment: space, header. FULL. Its creator alone knows it. */
-BECK_PRIVATE int file_make_segment(struct file *f, const struct segment_place *place, uint64_t topic,
-                                   uint32_t partition, uint64_t base_offset);
+BECK_PRIVATE int file_make_segment(struct file *f, const struct segment_place *place,
+                                   uint64_t topic, uint32_t partition, uint64_t base_offset);
 /* Write zeros. */
 BECK_PRIVATE int file_zero(const struct file *f, uint64_t at, uint64_t bytes);
 

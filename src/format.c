@@ -8,7 +8,7 @@
 
 /* ---- Superblock: FORMAT.md section 2 ---- */
 
-static const uint8_t super_magic[16] = {'b', 'e', 'c', 'k', ' ', 'f', 'o', 'r',
+static const uint8_t super_magic[16] = {'b', 'e', 'c', 'k', ' ', 'f', 'o',  'r',
                                         'm', 'a', 't', ' ', '1', 0,   '\r', '\n'};
 
 void super_encode(const struct superblock *s, uint8_t out[SUPER_BYTES])
@@ -88,7 +88,8 @@ void segment_header_encode(const struct segment_header *h, uint8_t out[SEGMENT_H
 
 int segment_header_decode(const uint8_t in[SEGMENT_HEADER_BYTES], struct segment_header *h)
 {
-    if (memcmp(in, segment_magic, 8) != 0 || get_le32(in + 60) != crc32c(0, in, 60)) return BECK_CORRUPT;
+    if (memcmp(in, segment_magic, 8) != 0 || get_le32(in + 60) != crc32c(0, in, 60))
+        return BECK_CORRUPT;
     memcpy(h->uuid, in + 8, 16);
     h->id = get_le64(in + 24);
     h->topic = get_le64(in + 32);
@@ -147,7 +148,8 @@ void index_header_encode(const struct segment_place *place, const uint8_t *entri
     put_le32(out + 28, crc32c(0, out, 28));
 }
 
-int index_header_decode(const uint8_t *in, uint64_t bytes, const struct segment_place *place, uint32_t *count)
+int index_header_decode(const uint8_t *in, uint64_t bytes, const struct segment_place *place,
+                        uint32_t *count)
 {
     if (bytes < INDEX_HEADER_BYTES || memcmp(in, index_magic, 4) != 0) return BECK_CORRUPT;
     if (get_le32(in + 28) != crc32c(0, in, 28)) return BECK_CORRUPT;
@@ -172,7 +174,8 @@ void index_entry_decode(const uint8_t in[INDEX_ENTRY_BYTES], struct index_entry 
     e->max_before = (int64_t)get_le64(in + 8);
 }
 
-/* ---- Catalog entries: section 5. Fixed fields are listed once, in order, for both directions. ---- */
+/* ---- Catalog entries: section 5. Fixed fields are listed once, in order, for both directions.
+ * ---- */
 
 struct cursor {
     uint8_t *at;
@@ -227,9 +230,9 @@ static void entry_fields(struct entry *e, struct cursor *c)
 /* Bytes of the fixed part, by type; 0 = unknown type. */
 static size_t entry_fixed_bytes(uint8_t type)
 {
-    static const uint8_t bytes[] = {[ENTRY_LINK] = 32,  [ENTRY_TOPIC] = 20, [ENTRY_DELETE] = 12,
-                                    [ENTRY_ADD] = 44,   [ENTRY_SEAL] = 52,  [ENTRY_RETIRE] = 20,
-                                    [ENTRY_FREE] = 12,  [ENTRY_TAIL] = 48,  [ENTRY_IDS] = 20};
+    static const uint8_t bytes[] = {[ENTRY_LINK] = 32, [ENTRY_TOPIC] = 20, [ENTRY_DELETE] = 12,
+                                    [ENTRY_ADD] = 44,  [ENTRY_SEAL] = 52,  [ENTRY_RETIRE] = 20,
+                                    [ENTRY_FREE] = 12, [ENTRY_TAIL] = 48,  [ENTRY_IDS] = 20};
     return type < sizeof bytes ? bytes[type] : 0;
 }
 

@@ -1,7 +1,8 @@
 /* format.h -- every byte position in the file: encode, verify
  *
- * The only module that knows where a byte stands; doc/FORMAT.md says the same in words and is normative.
- * Decoders copy fields out once, check them and give CORRUPT; they never trust a length. */
+ * The only module that knows where a byte stands; doc/FORMAT.md says the same in words and is
+ * normative. Decoders copy fields out once, check them and give CORRUPT; they never trust a length.
+ * */
 #ifndef FORMAT_H
 #define FORMAT_H
 
@@ -47,7 +48,8 @@ struct superblock {
     int64_t birth_s;
     uint32_t birth_ns;
     uint8_t boot_id[16];
-    uint64_t catalog_next; /* catalog entries below this were stable when the superblock was written */
+    /* catalog entries below this were stable when the superblock was written */
+    uint64_t catalog_next;
 };
 BECK_PRIVATE void super_encode(const struct superblock *s, uint8_t out[SUPER_BYTES]);
 /* 1 = valid, 0 = all zeros, CORRUPT, NOT_BECK (another magic). */
@@ -67,9 +69,11 @@ struct segment_header {
     uint32_t salt;
     uint32_t blocks;
 };
-BECK_PRIVATE void segment_header_encode(const struct segment_header *h, uint8_t out[SEGMENT_HEADER_BYTES]);
+BECK_PRIVATE void segment_header_encode(const struct segment_header *h,
+                                        uint8_t out[SEGMENT_HEADER_BYTES]);
 /* CORRUPT when magic or CRC are wrong. */
-BECK_PRIVATE int segment_header_decode(const uint8_t in[SEGMENT_HEADER_BYTES], struct segment_header *h);
+BECK_PRIVATE int segment_header_decode(const uint8_t in[SEGMENT_HEADER_BYTES],
+                                       struct segment_header *h);
 
 /* ---- Frame ---- */
 #define FRAME_BYTES 16u
@@ -82,8 +86,8 @@ struct frame {
     uint32_t stable;
 };
 /* The guard of a frame at `position` whose batch begins at `batch` (21 bytes are read). */
-BECK_PRIVATE uint32_t frame_guard(const struct segment_place *place, uint32_t position, const struct frame *f,
-                                  const uint8_t *batch);
+BECK_PRIVATE uint32_t frame_guard(const struct segment_place *place, uint32_t position,
+                                  const struct frame *f, const uint8_t *batch);
 static inline uint64_t frame_span(uint64_t batch_bytes)
 {
     return align_up(FRAME_BYTES + batch_bytes, FRAME_ALIGN);
@@ -101,17 +105,18 @@ struct index_entry {
     uint32_t position;
     int64_t max_before; /* INT64_MIN = none */
 };
-BECK_PRIVATE void index_header_encode(const struct segment_place *place, const uint8_t *entries, uint32_t count,
-                                      uint8_t out[INDEX_HEADER_BYTES]);
+BECK_PRIVATE void index_header_encode(const struct segment_place *place, const uint8_t *entries,
+                                      uint32_t count, uint8_t out[INDEX_HEADER_BYTES]);
 /* The number of entries, checked with everything behind it in `bytes`; CORRUPT. */
-BECK_PRIVATE int index_header_decode(const uint8_t *in, uint64_t bytes, const struct segment_place *place,
-                                     uint32_t *count);
+BECK_PRIVATE int index_header_decode(const uint8_t *in, uint64_t bytes,
+                                     const struct segment_place *place, uint32_t *count);
 BECK_PRIVATE void index_entry_encode(const struct index_entry *e, uint8_t out[INDEX_ENTRY_BYTES]);
 BECK_PRIVATE void index_entry_decode(const uint8_t in[INDEX_ENTRY_BYTES], struct index_entry *e);
 /* What the frames of a segment of `bytes` must leave free at its end for the largest index. */
 static inline uint64_t index_reserve(uint64_t bytes)
 {
-    return align_up(INDEX_HEADER_BYTES + (bytes / INDEX_SPACING + 1) * INDEX_ENTRY_BYTES, FRAME_ALIGN);
+    return align_up(INDEX_HEADER_BYTES + (bytes / INDEX_SPACING + 1) * INDEX_ENTRY_BYTES,
+                    FRAME_ALIGN);
 }
 
 /* ---- Catalog entries ---- */
@@ -131,20 +136,21 @@ enum entry_type {
 
 struct entry {
     uint8_t type;
-    struct segment_place place; /* LINK, ADD; SEAL, RETIRE, FREE, TAIL use the id; SEAL: blocks = kept */
-    uint64_t topic;             /* TOPIC, DELETE, ADD, TAIL; IDS: next topic id */
-    uint32_t partition;         /* ADD, TAIL */
-    uint32_t partitions;        /* TOPIC */
-    uint64_t base_offset;       /* ADD */
-    uint64_t next_offset;       /* SEAL, RETIRE, TAIL */
-    uint64_t stable_offset;     /* SEAL */
-    int64_t max_timestamp;      /* SEAL, TAIL */
-    uint32_t end;               /* SEAL, TAIL; LINK: prev end */
-    uint32_t chain;             /* TAIL; LINK: prev guard */
-    uint32_t index_at;          /* SEAL */
-    uint32_t index_bytes;       /* SEAL */
-    uint64_t next_id;           /* IDS: next segment id */
-    const char *name;           /* TOPIC; not NUL-terminated */
+    /* LINK, ADD; SEAL, RETIRE, FREE, TAIL use the id; SEAL: blocks = kept */
+    struct segment_place place;
+    uint64_t topic;         /* TOPIC, DELETE, ADD, TAIL; IDS: next topic id */
+    uint32_t partition;     /* ADD, TAIL */
+    uint32_t partitions;    /* TOPIC */
+    uint64_t base_offset;   /* ADD */
+    uint64_t next_offset;   /* SEAL, RETIRE, TAIL */
+    uint64_t stable_offset; /* SEAL */
+    int64_t max_timestamp;  /* SEAL, TAIL */
+    uint32_t end;           /* SEAL, TAIL; LINK: prev end */
+    uint32_t chain;         /* TAIL; LINK: prev guard */
+    uint32_t index_at;      /* SEAL */
+    uint32_t index_bytes;   /* SEAL */
+    uint64_t next_id;       /* IDS: next segment id */
+    const char *name;       /* TOPIC; not NUL-terminated */
     uint32_t name_bytes;
     const char *settings; /* TOPIC; not NUL-terminated */
     uint32_t settings_bytes;

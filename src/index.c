@@ -1,7 +1,8 @@
-/* index.c -- sparse map of a sealed segment: offset and time to position
- *
- * Written once, when a segment is sealed, behind its last frame. It is a help and never the truth: it has
- * a CRC of its own, and where it is missing or wrong the walk begins at the segment's first frame. */
+/* index.c -- sparse map of a sealed segment: offset and time to position */
+/*
+ * Written once, when a segment is sealed, behind its last frame. It is a help and never the truth:
+ * it has a CRC of its own, and where it is missing or wrong the walk begins at the segment's first
+ * frame. */
 #include "index.h"
 
 #include <stdlib.h>
@@ -9,8 +10,8 @@
 #include "bytes.h"
 #include "err.h"
 
-int index_build(const struct segment_place *place, uint64_t base_offset, const uint8_t *data, uint64_t end,
-                struct buf *out)
+int index_build(const struct segment_place *place, uint64_t base_offset, const uint8_t *data,
+                uint64_t end, struct buf *out)
 {
     struct log_position at = log_begin(base_offset);
     struct log_frame found;
@@ -20,7 +21,8 @@ int index_build(const struct segment_place *place, uint64_t base_offset, const u
     uint32_t count = 0;
     int rc = buf_append(out, bytes, INDEX_HEADER_BYTES);
     while (rc == 0 && at.position < end) {
-        bool intact = log_frame_at(place, &at, data + at.position, end - at.position, false, &found, NULL);
+        bool intact =
+            log_frame_at(place, &at, data + at.position, end - at.position, false, &found, NULL);
         if (!intact && log_resync(place, &at, data, end, UINT64_MAX)) continue;
         if (!intact) break;
         if (count == 0 || found.position >= last + INDEX_SPACING) {
@@ -41,8 +43,8 @@ int index_build(const struct segment_place *place, uint64_t base_offset, const u
 }
 
 /* Read and verify; NULL when there is nothing usable. */
-static uint8_t *index_load(const struct file *f, const struct segment_place *place, uint32_t index_at,
-                           uint32_t index_bytes, uint32_t *count)
+static uint8_t *index_load(const struct file *f, const struct segment_place *place,
+                           uint32_t index_at, uint32_t index_bytes, uint32_t *count)
 {
     if (index_at == 0 || index_bytes > index_reserve(place_bytes(place))) return NULL;
     uint8_t *data = malloc(index_bytes);
@@ -54,8 +56,9 @@ static uint8_t *index_load(const struct file *f, const struct segment_place *pla
     return NULL;
 }
 
-struct log_position index_find(const struct file *f, const struct segment_place *place, uint64_t base_offset,
-                               uint32_t index_at, uint32_t index_bytes, int64_t wanted, bool by_time)
+struct log_position index_find(const struct file *f, const struct segment_place *place,
+                               uint64_t base_offset, uint32_t index_at, uint32_t index_bytes,
+                               int64_t wanted, bool by_time)
 {
     struct log_position at = log_begin(base_offset);
     uint32_t count = 0;
@@ -65,9 +68,12 @@ struct log_position index_find(const struct file *f, const struct segment_place 
         uint32_t middle = low + (high - low) / 2;
         struct index_entry e;
         index_entry_decode(data + INDEX_HEADER_BYTES + (size_t)middle * INDEX_ENTRY_BYTES, &e);
-        bool near = by_time ? e.max_before < wanted : base_offset + e.offset_delta <= (uint64_t)wanted;
-        if (near) low = middle;
-        else high = middle;
+        bool near =
+            by_time ? e.max_before < wanted : base_offset + e.offset_delta <= (uint64_t)wanted;
+        if (near)
+            low = middle;
+        else
+            high = middle;
     }
     if (data != NULL && count > 0) {
         struct index_entry e;

@@ -7,17 +7,18 @@
 #include "file.h"
 #include "log.h"
 
-/* Build the index of the frames of `data` (the segment's bytes up to `end`) into `out`, header included. */
-BECK_PRIVATE int index_build(const struct segment_place *place, uint64_t base_offset, const uint8_t *data,
-                             uint64_t end, struct buf *out);
+/* Build the index of the frames of `data` (the segment's bytes up to `end`) into `out`, header
+ * included. */
+BECK_PRIVATE int index_build(const struct segment_place *place, uint64_t base_offset,
+                             const uint8_t *data, uint64_t end, struct buf *out);
 
-/* Where to begin the walk for `offset`, or, with by_time, for the first batch at or after `offset` taken as
- * a time. Without a usable index that is the segment's first frame. */
+/* Where to begin the walk for `offset`, or, with by_time, for the first batch at or after `offset`
+ * taken as a time. Without a usable index that is the segment's first frame. */
 BECK_PRIVATE struct log_position index_find(const struct file *f, const struct segment_place *place,
-                                            uint64_t base_offset, uint32_t index_at, uint32_t index_bytes,
-                                            int64_t wanted, bool by_time);
+                                            uint64_t base_offset, uint32_t index_at,
+                                            uint32_t index_bytes, int64_t wanted, bool by_time);
 /* Does the stored index agree with the frames? For check. */
-BECK_PRIVATE bool index_valid(const struct file *f, const struct segment_place *place, uint32_t index_at,
-                              uint32_t index_bytes);
+BECK_PRIVATE bool index_valid(const struct file *f, const struct segment_place *place,
+                              uint32_t index_at, uint32_t index_bytes);
 
 #endif

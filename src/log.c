@@ -1,12 +1,12 @@
-/* log.c -- frames in a segment: write, walk, find the end, resynchronise
- *
+/* log.c -- frames in a segment: write, walk, find the end, resynchronise */
+/*
  *     +--------+----------------------------+----------------------------+------
  *     | header | frame | batch      | pad   | frame | batch      | pad   | ...
  *     0        64      80
  *
- * A frame is believed only when its guard, which is bound to segment, salt, position and the frame before,
- * and Kafka's CRC of the batch are right. So bytes of an earlier life of the blocks, of another segment or
- * of a write that was given up never pass for current ones.
+ * A frame is believed only when its guard, which is bound to segment, salt, position and the frame
+ * before, and Kafka's CRC of the batch are right. So bytes of an earlier life of the blocks, of
+ * another segment or of a write that was given up never pass for current ones.
  *
  *  [F1] frames chain: each names the guard of the one before it
  *  [F2] offsets never step back inside a segment
@@ -20,8 +20,9 @@
 #include "bytes.h"
 #include "err.h"
 
-int log_frame_at(const struct segment_place *place, const struct log_position *at, const uint8_t *data,
-                 uint64_t available, bool deep, struct log_frame *found, uint64_t *want)
+int log_frame_at(const struct segment_place *place, const struct log_position *at,
+                 const uint8_t *data, uint64_t available, bool deep, struct log_frame *found,
+                 uint64_t *want)
 {
     struct frame *f = &found->frame;
     if (available < FRAME_BYTES + BATCH_HEADER_BYTES) return 0;
@@ -56,8 +57,8 @@ uint32_t log_stable_field(uint64_t stable_offset, uint64_t base_offset)
     return (uint32_t)min_u64(stable_offset - base_offset + 1, UINT32_MAX);
 }
 
-uint32_t log_seal_frame(const struct segment_place *place, const struct log_position *at, uint32_t stable,
-                        uint8_t *bytes, uint32_t batch_bytes)
+uint32_t log_seal_frame(const struct segment_place *place, const struct log_position *at,
+                        uint32_t stable, uint8_t *bytes, uint32_t batch_bytes)
 {
     ASSERT(at->position % FRAME_ALIGN == 0);
     struct frame f = {.length = batch_bytes, .chain = at->chain, .stable = stable};
@@ -67,8 +68,8 @@ uint32_t log_seal_frame(const struct segment_place *place, const struct log_posi
     return f.guard;
 }
 
-int log_resync(const struct segment_place *place, struct log_position *at, const uint8_t *data, uint64_t end,
-               uint64_t limit)
+int log_resync(const struct segment_place *place, struct log_position *at, const uint8_t *data,
+               uint64_t end, uint64_t limit)
 {
     struct log_position try = {.next = at->next, .chained = false};
     struct log_frame found;
@@ -89,15 +90,18 @@ static uint64_t frame_proves(const struct frame *f, uint64_t base_offset)
     return f->stable == 0 ? 0 : base_offset + f->stable - 1;
 }
 
-/* Everything intact frames from `at` on prove: the durable end, or the end of the last intact frame. */
-static uint64_t proved_from(const struct segment_place *place, struct log_position at, const uint8_t *data,
-                            uint64_t end, uint64_t base_offset, bool trust_all)
+/* Everything intact frames from `at` on prove: the durable end, or the end of the last intact
+ * frame. */
+static uint64_t proved_from(const struct segment_place *place, struct log_position at,
+                            const uint8_t *data, uint64_t end, uint64_t base_offset, bool trust_all)
 {
     struct log_frame found;
     uint64_t proved = 0;
     while (log_resync(place, &at, data, end, UINT64_MAX)) {
-        while (log_frame_at(place, &at, data + at.position, end - at.position, true, &found, NULL)) {
-            proved = max_u64(proved, trust_all ? found.next : frame_proves(&found.frame, base_offset));
+        while (
+            log_frame_at(place, &at, data + at.position, end - at.position, true, &found, NULL)) {
+            proved =
+                max_u64(proved, trust_all ? found.next : frame_proves(&found.frame, base_offset));
             log_advance(&at, &found);
         }
     }
@@ -113,18 +117,21 @@ static void scan_bytes(const struct segment_place *place, const uint8_t *data, u
         while (s->end.position < end && log_frame_at(place, &s->end, data + s->end.position,
                                                      end - s->end.position, true, &found, NULL)) {
             s->stable = max_u64(s->stable, frame_proves(&found.frame, base_offset));
-            if (found.batch.max_timestamp > s->max_timestamp) s->max_timestamp = found.batch.max_timestamp;
+            if (found.batch.max_timestamp > s->max_timestamp)
+                s->max_timestamp = found.batch.max_timestamp;
             log_advance(&s->end, &found);
         }
         if (!looked_ahead)
-            s->stable = max_u64(s->stable, proved_from(place, s->end, data, end, base_offset, trust_all));
+            s->stable =
+                max_u64(s->stable, proved_from(place, s->end, data, end, base_offset, trust_all));
         looked_ahead = true;
 
         struct log_position behind = s->end;
         if (!log_resync(place, &behind, data, end, UINT64_MAX)) return;
         if (s->end.next >= s->stable) { /* a torn end, with something intact beyond */
             s->beyond_from = behind.next;
-            s->beyond_to = max_u64(behind.next + 1, proved_from(place, s->end, data, end, base_offset, true));
+            s->beyond_to =
+                max_u64(behind.next + 1, proved_from(place, s->end, data, end, base_offset, true));
             return;
         }
         if (s->gaps++ == 0) {

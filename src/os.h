@@ -1,8 +1,9 @@
 /* os.h -- the seam: the only way to a system call
  *
- * Everything beck asks of the system goes through these functions, so that another system is one more
- * file, and a test can stand in between. Preconditions are asserted; every failure is born here, with
- * errno turned into a status and words. Short counts and EINTR never reach the caller. */
+ * Everything beck asks of the system goes through these functions, so that another system is one
+ * more file, and a test can stand in between. Preconditions are asserted; every failure is born
+ * here, with errno turned into a status and words. Short counts and EINTR never reach the caller.
+ * */
 #ifndef OS_H
 #define OS_H
 
@@ -33,9 +34,11 @@ struct os_filesystem {
 
 /* ---- Files. `path` is only for opening and messages. ---- */
 enum os_open_mode { OS_READ, OS_WRITE, OS_CREATE };
-/* OS_WRITE and OS_READ: NOT_FOUND when missing. OS_CREATE makes a new file, EXISTS when there is one, and
- * follows no symbolic link. PERMISSION, READONLY, INVALID (not a regular file). Never gives descriptors 0-2. */
-BECK_PRIVATE int os_open(const char *path, enum os_open_mode mode, uint32_t permissions, struct os_file *f);
+/* OS_WRITE and OS_READ: NOT_FOUND when missing. OS_CREATE makes a new file, EXISTS when there is
+ * one, and follows no symbolic link. PERMISSION, READONLY, INVALID (not a regular file). Never
+ * gives descriptors 0-2. */
+BECK_PRIVATE int os_open(const char *path, enum os_open_mode mode, uint32_t permissions,
+                         struct os_file *f);
 BECK_PRIVATE void os_close(struct os_file *f);
 BECK_PRIVATE int os_size(const struct os_file *f, uint64_t *bytes);
 BECK_PRIVATE int os_identity(const struct os_file *f, struct os_identity *id);
@@ -47,8 +50,10 @@ BECK_PRIVATE void os_no_cow(const struct os_file *f);
 /* Read exactly `bytes`; what lies behind the end of the file reads as zeros. */
 BECK_PRIVATE int os_read(const struct os_file *f, void *data, size_t bytes, uint64_t at);
 BECK_PRIVATE int os_write(const struct os_file *f, const void *data, size_t bytes, uint64_t at);
-/* Write and make just these bytes stable (and what leads to them). FULL, IO; IO = outcome unknown. */
-BECK_PRIVATE int os_write_stable(const struct os_file *f, const void *data, size_t bytes, uint64_t at);
+/* Write and make just these bytes stable (and what leads to them). FULL, IO; IO = outcome unknown.
+ * */
+BECK_PRIVATE int os_write_stable(const struct os_file *f, const void *data, size_t bytes,
+                                 uint64_t at);
 /* Reserve space, growing the file as needed; FULL. Never shrinks. */
 BECK_PRIVATE int os_allocate(const struct os_file *f, uint64_t at, uint64_t bytes);
 BECK_PRIVATE int os_truncate(const struct os_file *f, uint64_t bytes);
@@ -60,14 +65,16 @@ BECK_PRIVATE void os_writeback(const struct os_file *f, uint64_t at, uint64_t by
 /* Drop clean cached pages, and tell whether none of [from, to) is cached any more. */
 BECK_PRIVATE int os_drop_cache(const struct os_file *f, uint64_t from, uint64_t to, bool *gone);
 
-/* ---- Mappings, shared; `at` is a multiple of 16 KiB; they may reach behind the end of the file. ---- */
+/* ---- Mappings, shared; `at` is a multiple of 16 KiB; they may reach behind the end of the file.
+ * ---- */
 struct os_map {
     uint8_t *data; /* byte `at` of the file */
     uint64_t bytes;
     uint8_t *base; /* what the system mapped, page aligned */
     size_t base_bytes;
 };
-BECK_PRIVATE int os_map(const struct os_file *f, uint64_t at, uint64_t bytes, bool writable, struct os_map *map);
+BECK_PRIVATE int os_map(const struct os_file *f, uint64_t at, uint64_t bytes, bool writable,
+                        struct os_map *map);
 BECK_PRIVATE void os_unmap(struct os_map *map);
 /* Make the pages of [from, to) present and writable so that stores do not fault; a hint. */
 BECK_PRIVATE void os_populate(const struct os_map *map, uint64_t from, uint64_t to);
@@ -77,10 +84,12 @@ BECK_PRIVATE int os_map_sync(const struct os_map *map, uint64_t from, uint64_t t
 BECK_PRIVATE void os_store(uint8_t *to, const void *from, size_t bytes);
 
 /* ---- Byte locks of the open file description; they vanish with the process. ---- */
-BECK_PRIVATE int os_lock(const struct os_file *f, uint64_t byte, bool exclusive); /* BUSY, never waits */
+/* BUSY, never waits */
+BECK_PRIVATE int os_lock(const struct os_file *f, uint64_t byte, bool exclusive);
 BECK_PRIVATE int os_unlock(const struct os_file *f, uint64_t byte);
 /* Does another description hold a write lock on any of these bytes? */
-BECK_PRIVATE int os_locked_by_other(const struct os_file *f, uint64_t byte, uint64_t count, bool *locked);
+BECK_PRIVATE int os_locked_by_other(const struct os_file *f, uint64_t byte, uint64_t count,
+                                    bool *locked);
 
 /* ---- Waiting. All return early now and then; the caller looks again. ---- */
 BECK_PRIVATE void os_wait(const _Atomic uint32_t *word, uint32_t expected, uint32_t timeout_ms);

@@ -64,10 +64,12 @@ static int os_above_stdio(int fd)
 
 int os_open(const char *path, enum os_open_mode mode, uint32_t permissions, struct os_file *f)
 {
-    static const int flags[] = {
-        [OS_READ] = O_RDONLY, [OS_WRITE] = O_RDWR, [OS_CREATE] = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW};
+    static const int flags[] = {[OS_READ] = O_RDONLY,
+                                [OS_WRITE] = O_RDWR,
+                                [OS_CREATE] = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW};
     struct stat st;
-    f->fd = os_above_stdio(open(path, flags[mode] | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, (mode_t)permissions));
+    f->fd = os_above_stdio(
+        open(path, flags[mode] | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, (mode_t)permissions));
     f->readonly = mode == OS_READ;
     if (f->fd < 0 && errno == EISDIR) return err_set(BECK_INVALID, "is a directory");
     if (f->fd < 0) return os_fail("open");
@@ -94,7 +96,8 @@ int os_identity(const struct os_file *f, struct os_identity *id)
 {
     struct statx sx;
     memset(id, 0, sizeof *id);
-    if (statx(f->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &sx) < 0) return os_fail("statx");
+    if (statx(f->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &sx) < 0)
+        return os_fail("statx");
     id->device = (uint64_t)sx.stx_dev_major << 32 | sx.stx_dev_minor;
     id->inode = sx.stx_ino;
     id->links = sx.stx_nlink;
@@ -109,7 +112,8 @@ int os_still_there(const char *path, const struct os_file *f)
 {
     struct stat here, there;
     if (fstat(f->fd, &here) < 0) return os_fail("fstat");
-    if (stat(path, &there) < 0) return err_set(BECK_MOVED, "the file was deleted or renamed while open");
+    if (stat(path, &there) < 0)
+        return err_set(BECK_MOVED, "the file was deleted or renamed while open");
     if (here.st_ino == there.st_ino && here.st_dev == there.st_dev) return 0;
     return err_set(BECK_MOVED, "another file took the place of the open one");
 }
@@ -167,7 +171,8 @@ int os_read(const struct os_file *f, void *data, size_t bytes, uint64_t at)
     return 0;
 }
 
-static int os_write_flags(const struct os_file *f, const void *data, size_t bytes, uint64_t at, int flags)
+static int os_write_flags(const struct os_file *f, const void *data, size_t bytes, uint64_t at,
+                          int flags)
 {
     const uint8_t *p = data;
     while (bytes > 0) {
@@ -231,7 +236,10 @@ int os_sync_directory(const char *path)
     if (n >= sizeof directory) return err_set(BECK_INVALID, "the path is too long");
     memcpy(directory, path, n);
     directory[n] = 0;
-    int fd = open(slash == NULL ? "." : n == 0 ? "/" : directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(slash == NULL ? "."
+                  : n == 0      ? "/"
+                                : directory,
+                  O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return os_fail("open the directory");
     int rc = fsync(fd);
     if (rc < 0) rc = os_fail("fsync the directory");
@@ -274,8 +282,8 @@ int os_map(const struct os_file *f, uint64_t at, uint64_t bytes, bool writable, 
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     uint64_t down = at % page; /* pages may be larger than blocks */
     map->base_bytes = (size_t)align_up(down + bytes, page);
-    map->base = mmap(NULL, map->base_bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED,
-                     f->fd, (off_t)(at - down));
+    map->base = mmap(NULL, map->base_bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ,
+                     MAP_SHARED, f->fd, (off_t)(at - down));
     if (map->base == MAP_FAILED) {
         memset(map, 0, sizeof *map);
         return os_fail("mmap");
@@ -324,7 +332,8 @@ static int os_ofd(const struct os_file *f, int command, short type, uint64_t byt
                   struct flock *l)
 {
     int rc;
-    *l = (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = (off_t)count};
+    *l = (struct flock){
+        .l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = (off_t)count};
     do rc = fcntl(f->fd, command, l);
     while (rc < 0 && errno == EINTR);
     return rc;

@@ -1,18 +1,24 @@
-/* partition.c -- append, roll, group commit and take-over of one partition
+/* partition.c -- append, roll, group commit and take-over of one partition */
+/*
+ *     take the lock -> frame behind the tail -> new tail -> written, visible (os) -> release ->
+ *     wake
+ *                                                            `-> sync as a group -> stable, visible
+ *                                                            (sync)
  *
- *     take the lock -> frame behind the tail -> new tail -> written, visible (os) -> release -> wake
- *                                                            `-> sync as a group -> stable, visible (sync)
- *
- *  [P1] the tail the flip points to is whole at every instruction; a take-over starts there and adopts
+ *  [P1] the tail the flip points to is whole at every instruction; a take-over starts there and
+ *  adopts
  *       every intact frame behind it
  *  [P2] what is visible is intact, and in a `sync` topic stable; `visible` only rises
- *  [P3] `stable` is a prefix: it is raised to S after all bytes in [stable, S) were synced without error
+ *  [P3] `stable` is a prefix: it is raised to S after all bytes in [stable, S) were synced without
+ *  error
  *  [P4] the bytes of a segment are written under its partition's lock only
- *  [L2] who takes the lock from the dead repairs first; [L4] holding the catalog's lock
+ *  [L2] who takes the lock from the dead repairs first
+ *  [L4] a dead partition lock is taken over under the catalog's lock only
  *
- * What a death leaves: in the middle of a frame, bytes behind the tail that no check believes; between
- * frame and tail, an intact frame that the next owner adopts; between tail and visible, a tail ahead of
- * visible, which repair evens out; in a roll, a catalog ahead of the tail, which repair follows. */
+ * What a death leaves: in the middle of a frame, bytes behind the tail that no check believes;
+ * between frame and tail, an intact frame that the next owner adopts; between tail and visible, a
+ * tail ahead of visible, which repair evens out; in a roll, a catalog ahead of the tail, which
+ * repair follows. */
 #include "partition.h"
 
 #include <stdlib.h>
@@ -43,7 +49,8 @@ void partition_close(struct partition *p)
     os_unmap(&p->sync_map);
 }
 
-void partition_reset_cell(struct cell *cell, uint64_t topic, uint32_t index, const struct tail *tail)
+void partition_reset_cell(struct cell *cell, uint64_t topic, uint32_t index,
+                          const struct tail *tail)
 {
     memset(cell, 0, sizeof *cell);
     cell->tail[0] = cell->tail[1] = *tail;
@@ -83,8 +90,8 @@ static int use_segment(struct partition *p, uint64_t id)
         if (rc < 0) return rc;
     }
     if (!have)
-        return err_set(BECK_CORRUPT, "topic %s:%u: segment %llu is not in the catalog", p->topic_name,
-                       p->index, (unsigned long long)id);
+        return err_set(BECK_CORRUPT, "topic %s:%u: segment %llu is not in the catalog",
+                       p->topic_name, p->index, (unsigned long long)id);
     os_unmap(&p->map);
     p->place = found.place;
     p->base = found.base;
@@ -94,7 +101,8 @@ static int use_segment(struct partition *p, uint64_t id)
     return os_map(&p->cat->file->os, place_at(&p->place), place_bytes(&p->place), true, &p->map);
 }
 
-/* Zero in front of the tail, so that the device has written blocks to sync and a store finds its page. */
+/* Zero in front of the tail, so that the device has written blocks to sync and a store finds its
+ * page. */
 static int zero_ahead(struct partition *p, struct tail *tail, uint64_t need)
 {
     uint64_t from = max_u64(tail->zeroed, tail->position);
@@ -121,7 +129,8 @@ static int adopt_frames(struct partition *p, struct tail *tail)
         bytes = min_u64(want, p->limit - at.position);
         want = 0;
         if ((rc = buf_reserve(&window, (size_t)bytes)) < 0) break;
-        if ((rc = file_read_segment(p->cat->file, &p->place, at.position, window.data, (size_t)bytes)) < 0)
+        if ((rc = file_read_segment(p->cat->file, &p->place, at.position, window.data,
+                                    (size_t)bytes)) < 0)
             break;
         uint32_t from = at.position;
         while (log_frame_at(&p->place, &at, window.data + (at.position - from),
@@ -131,7 +140,8 @@ static int adopt_frames(struct partition *p, struct tail *tail)
             log_advance(&at, &found);
             if (at.position - from > bytes) break;
         }
-        if (at.position != from) want = REPAIR_BYTES, bytes = 0; /* it moved: look behind once more */
+        /* it moved: look behind once more */
+        if (at.position != from) want = REPAIR_BYTES, bytes = 0;
     }
     buf_free(&window);
     tail->position = at.position;
@@ -161,8 +171,10 @@ static int partition_repair(struct partition *p)
         return 0; /* the caller looks at the state next */
     }
     if (active.place.id != tail.segment) /* it died in a roll, behind the catalog's batch */
-        tail = (struct tail){.segment = active.place.id, .next = max_u64(tail.next, active.base),
-                             .max_timestamp = max_timestamp, .position = SEGMENT_HEADER_BYTES,
+        tail = (struct tail){.segment = active.place.id,
+                             .next = max_u64(tail.next, active.base),
+                             .max_timestamp = max_timestamp,
+                             .position = SEGMENT_HEADER_BYTES,
                              .zeroed = SEGMENT_HEADER_BYTES};
     int rc = tail.segment == 0 ? 0 : use_segment(p, tail.segment);
     if (rc == 0 && tail.segment != 0) rc = adopt_frames(p, &tail);
@@ -227,9 +239,12 @@ static int seal_entry(struct partition *p, const struct tail *tail, struct entry
     int rc = use_segment(p, tail->segment);
     if (rc == 0 && p->config->sync == BECK_SYNC_SYNC) rc = sync_settled(p, false);
     if (rc < 0) return rc;
-    *seal = (struct entry){.type = ENTRY_SEAL, .place = p->place, .next_offset = tail->next,
+    *seal = (struct entry){.type = ENTRY_SEAL,
+                           .place = p->place,
+                           .next_offset = tail->next,
                            .stable_offset = min_u64(atomic_load(&p->cell.rw->stable), tail->next),
-                           .max_timestamp = tail->max_timestamp, .end = tail->position};
+                           .max_timestamp = tail->max_timestamp,
+                           .end = tail->position};
     if ((data = malloc(tail->position)) == NULL) rc = err_set(BECK_NOMEM, "out of memory");
     if (rc == 0) rc = file_read_segment(p->cat->file, &p->place, 0, data, tail->position);
     if (rc == 0) rc = index_build(&p->place, p->base, data, tail->position, &index);
@@ -256,16 +271,20 @@ static int roll(struct partition *p, uint64_t need)
     size_t count = 0;
     int rc = 0;
     cell_tail_get(cell, &tail);
-    struct entry add = {.type = ENTRY_ADD, .topic = p->topic, .partition = p->index,
-                        .base_offset = tail.next};
+    struct entry add = {
+        .type = ENTRY_ADD, .topic = p->topic, .partition = p->index, .base_offset = tail.next};
     rc = catalog_place(p->cat, next_segment_bytes(p, need), &add.place);
     if (rc == 0) rc = file_make_segment(p->cat->file, &add.place, p->topic, p->index, tail.next);
     if (rc == 0 && tail.segment != 0) rc = seal_entry(p, &tail, &entries[count++]);
     entries[count++] = add;
-    if (rc == 0) rc = catalog_append(p->cat, entries, count); /* one batch, stable before it is used [C1] */
+    /* one batch, stable before it is used [C1] */
+    if (rc == 0) rc = catalog_append(p->cat, entries, count);
     if (rc < 0) return rc;
-    struct tail fresh = {.segment = add.place.id, .next = tail.next, .max_timestamp = tail.max_timestamp,
-                         .position = SEGMENT_HEADER_BYTES, .zeroed = SEGMENT_HEADER_BYTES};
+    struct tail fresh = {.segment = add.place.id,
+                         .next = tail.next,
+                         .max_timestamp = tail.max_timestamp,
+                         .position = SEGMENT_HEADER_BYTES,
+                         .zeroed = SEGMENT_HEADER_BYTES};
     cell_tail_set(cell, &fresh);
     return use_segment(p, fresh.segment);
 }
@@ -275,7 +294,8 @@ static bool needs_roll(const struct partition *p, const struct tail *tail, uint6
     return tail->segment == 0 || tail->position + span > p->limit;
 }
 
-/* The lock is held; leave and come back with the catalog's, roll, and hold the partition's again. */
+/* The lock is held; leave and come back with the catalog's, roll, and hold the partition's again.
+ * */
 static int roll_from_append(struct partition *p, uint64_t span)
 {
     struct tail tail;
@@ -287,7 +307,8 @@ static int roll_from_append(struct partition *p, uint64_t span)
     if (rc == 0) {
         cell_tail_get(p->cell.rw, &tail); /* somebody may have rolled in between */
         if (atomic_load(&p->cell.rw->state) != CELL_LIVE) rc = partition_gone(p);
-        if (rc == 0 && tail.segment != 0 && tail.segment != p->place.id) rc = use_segment(p, tail.segment);
+        if (rc == 0 && tail.segment != 0 && tail.segment != p->place.id)
+            rc = use_segment(p, tail.segment);
         if (rc == 0 && needs_roll(p, &tail, span)) rc = roll(p, span);
         if (rc < 0) partition_unlock(p);
     }
@@ -307,7 +328,8 @@ static int lock_for_append(struct partition *p, uint64_t span, struct tail *tail
     if (UNLIKELY(atomic_load_explicit(&cell->state, memory_order_relaxed) != CELL_LIVE))
         rc = partition_gone(p);
     if (rc == 0 && UNLIKELY(atomic_load(&coord_header_ro(p->cat->coord)->unclean) == 0)) {
-        /* After a clean start: the mark goes before the first frame does, under the catalog's lock. [O2] */
+        /* After a clean start: the mark goes before the first frame does, under the catalog's lock.
+         * [O2] */
         partition_unlock(p);
         if ((rc = catalog_lock(p->cat)) < 0) return rc;
         rc = catalog_mark_unclean(p->cat);
@@ -343,12 +365,13 @@ static int write_frame(struct partition *p, struct tail *tail, const struct part
     }
     uint64_t at = place_at(&p->place) + tail->position;
     rc = os_write(&p->cat->file->os, batch->bytes, FRAME_BYTES + batch->batch_bytes, at);
-    if (rc < 0) (void)file_zero(p->cat->file, at, FRAME_BYTES); /* given up: nobody shall adopt it [P1] */
+    /* given up: nobody shall adopt it [P1] */
+    if (rc < 0) (void)file_zero(p->cat->file, at, FRAME_BYTES);
     return rc;
 }
 
-static int append_locked(struct partition *p, struct tail *tail, const struct partition_batch *batch,
-                         uint64_t span)
+static int append_locked(struct partition *p, struct tail *tail,
+                         const struct partition_batch *batch, uint64_t span)
 {
     struct cell *cell = p->cell.rw;
     uint64_t stable = atomic_load_explicit(&cell->stable, memory_order_relaxed);
@@ -395,8 +418,10 @@ int partition_append(struct partition *p, const struct partition_batch *batch, u
 
 /* ---- Group commit ---- */
 
-/* Sync [from, to) of one segment through a mapping of this handle's descriptor. Holds: sync mutex. */
-static int sync_range(struct partition *p, const struct segment_place *place, uint64_t from, uint64_t to)
+/* Sync [from, to) of one segment through a mapping of this handle's descriptor. Holds: sync mutex.
+ * */
+static int sync_range(struct partition *p, const struct segment_place *place, uint64_t from,
+                      uint64_t to)
 {
     int rc = 0;
     if (p->sync_map.data == NULL || p->sync_place.id != place->id) {
@@ -407,7 +432,8 @@ static int sync_range(struct partition *p, const struct segment_place *place, ui
     return rc < 0 ? rc : os_map_sync(&p->sync_map, from, to);
 }
 
-/* Segments before the tail's that are not known stable (an `os` topic that rolled): sync them whole. */
+/* Segments before the tail's that are not known stable (an `os` topic that rolled): sync them
+ * whole. */
 static int sync_earlier(struct partition *p, uint64_t stable, uint64_t tail_segment)
 {
     struct segment list[16];
@@ -423,7 +449,8 @@ static int sync_earlier(struct partition *p, uint64_t stable, uint64_t tail_segm
         }
         pthread_mutex_unlock(&p->cat->mutex);
         for (uint32_t i = 0; rc == 0 && i < count; i++) {
-            rc = sync_range(p, &list[i].place, 0, min_u64(list[i].end, place_bytes(&list[i].place)));
+            rc =
+                sync_range(p, &list[i].place, 0, min_u64(list[i].end, place_bytes(&list[i].place)));
             stable = list[i].next;
         }
         if (count < 16) break;
@@ -453,9 +480,11 @@ static int sync_tail(struct partition *p, const struct tail *tail, bool leader)
     }
     if (found.place.id == 0) return partition_gone(p);
     int rc = stable < found.base ? sync_earlier(p, stable, tail->segment) : 0;
-    if (atomic_load(&cell->synced_segment) == tail->segment) from = atomic_load(&cell->synced_position);
+    if (atomic_load(&cell->synced_segment) == tail->segment)
+        from = atomic_load(&cell->synced_position);
     if (from > tail->position) from = 0;
-    if (rc == 0) rc = sync_range(p, &found.place, from, min_u64(tail->position, place_bytes(&found.place)));
+    if (rc == 0)
+        rc = sync_range(p, &found.place, from, min_u64(tail->position, place_bytes(&found.place)));
     if (rc < 0 || !leader) return rc;
     atomic_store(&cell->synced_segment, 0); /* a death in between leaves "unknown" */
     atomic_store(&cell->synced_position, tail->position);
@@ -474,11 +503,14 @@ static int sync_now(struct partition *p, bool leader)
     int rc = sync_tail(p, &tail, leader);
     if (rc == BECK_IO || rc == BECK_FULL) {
         coord_poison(coord);
-        (void)err_context(rc = BECK_POISONED, "topic %s:%u: sync failed, the outcome of appends in flight is"
-                          " unknown", p->topic_name, p->index);
+        (void)err_context(rc = BECK_POISONED,
+                          "topic %s:%u: sync failed, the outcome of appends in flight is"
+                          " unknown",
+                          p->topic_name, p->index);
     }
     if (rc == 0) rc = coord_check_poison(coord); /* [Y4] */
-    if (rc == 0 && !coord_may_publish(coord)) rc = BECK_BUSY; /* [Y3]: the caller settles and comes back */
+    /* [Y3]: the caller settles and comes back */
+    if (rc == 0 && !coord_may_publish(coord)) rc = BECK_BUSY;
     if (rc == 0) {
         word_raise(&cell->stable, tail.next); /* [P3] */
         atomic_store(&cell->synced_at, os_now_ms());
@@ -514,8 +546,8 @@ int partition_sync(struct partition *p, uint64_t target)
         int rc = coord_check_poison(coord);
         if (rc == 0 && atomic_load(&cell->state) != CELL_LIVE) rc = partition_gone(p);
         if (rc < 0) return rc;
-        /* A leader that was stopped in its sync holds nobody up for longer than this: syncing twice is
-         * harmless, so after a while everybody may. */
+        /* A leader that was stopped in its sync holds nobody up for longer than this: syncing twice
+         * is harmless, so after a while everybody may. */
         bool late = waiting_since != 0 && os_monotonic_ms() - waiting_since > LOOK_MS;
         enum lock_result r = coord_lock(coord, &p->cell, WORD_SYNC, LOCK_TRY);
         if (r == LOCK_FROM_DEAD) atomic_store(&cell->synced_segment, 0); /* half written, maybe */
@@ -546,6 +578,7 @@ void partition_look(struct partition *p)
     uint64_t written = atomic_load(&cell->written);
     if (atomic_load(&cell->stable) >= written) return;
     uint64_t leader = atomic_load(&cell->sync_lock);
-    bool left_behind = p->config->sync == BECK_SYNC_SYNC && (leader == 0 || coord_owner_dead(coord, leader));
+    bool left_behind =
+        p->config->sync == BECK_SYNC_SYNC && (leader == 0 || coord_owner_dead(coord, leader));
     if (left_behind || flush_due(p)) (void)partition_sync(p, written);
 }

@@ -28,8 +28,9 @@ struct partition {
     struct os_map sync_map;
 };
 
-BECK_PRIVATE int partition_open(struct partition *p, struct catalog *cat, uint64_t topic, uint32_t index,
-                                const char *topic_name, const beck_topic_config *config);
+BECK_PRIVATE int partition_open(struct partition *p, struct catalog *cat, uint64_t topic,
+                                uint32_t index, const char *topic_name,
+                                const beck_topic_config *config);
 BECK_PRIVATE void partition_close(struct partition *p);
 
 /* A batch ready to be appended: room for a frame and the encoded batch behind it. */
@@ -40,11 +41,12 @@ struct partition_batch {
     int64_t max_timestamp;
 };
 /* Append it, and wait as the topic's class and `sync` ask. *base_offset is its first offset. */
-BECK_PRIVATE int partition_append(struct partition *p, const struct partition_batch *batch, uint32_t sync,
-                                  uint64_t *base_offset);
+BECK_PRIVATE int partition_append(struct partition *p, const struct partition_batch *batch,
+                                  uint32_t sync, uint64_t *base_offset);
 /* Return when everything below `target` is stable. Group commit. */
 BECK_PRIVATE int partition_sync(struct partition *p, uint64_t target);
-/* Look for the dead: take over their lock, finish their sync; flush.ms. For those who wait anyway. */
+/* Look for the dead: take over their lock, finish their sync; flush.ms. For those who wait anyway.
+ * */
 BECK_PRIVATE void partition_look(struct partition *p);
 /* Set a cell up from what the catalog or recovery knows. Nobody else is there yet. */
 BECK_PRIVATE void partition_reset_cell(struct cell *cell, uint64_t topic, uint32_t index,

@@ -1,13 +1,14 @@
-/* picture.c -- topics, partitions and segments as the catalog tells them
- *
- * The state that replaying the catalog gives, in the memory of one handle. Entries come from the file, so
- * each is checked against what is known before it changes anything.
+/* picture.c -- topics, partitions and segments as the catalog tells them */
+/*
+ * The state that replaying the catalog gives, in the memory of one handle. Entries come from the
+ * file, so each is checked against what is known before it changes anything.
  *
  *  [K1] ids of topics and segments are never used twice
  *  [K2] only the last segment of a partition is unsealed, and base offsets rise
  *  [K3] segments that are not free do not overlap (space_take says so)
  *
- * Not known here: the log of entries, locks, or where a partition really ends while it is being written. */
+ * Not known here: the log of entries, locks, or where a partition really ends while it is being
+ * written. */
 #include "picture.h"
 
 #include <stdio.h>
@@ -55,8 +56,10 @@ static size_t name_search(const struct picture *p, const char *name)
     size_t low = 0, high = p->topics;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (strcmp(p->by_name[middle]->name, name) < 0) low = middle + 1;
-        else high = middle;
+        if (strcmp(p->by_name[middle]->name, name) < 0)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }
@@ -66,8 +69,10 @@ static size_t id_search(const struct picture *p, uint64_t id)
     size_t low = 0, high = p->topics;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (p->by_id[middle]->id < id) low = middle + 1;
-        else high = middle;
+        if (p->by_id[middle]->id < id)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }
@@ -84,7 +89,8 @@ struct topic_picture *picture_topic_by_id(const struct picture *p, uint64_t id)
     return at < p->topics && p->by_id[at]->id == id ? p->by_id[at] : NULL;
 }
 
-struct partition_picture *picture_partition(const struct picture *p, uint64_t topic, uint32_t partition)
+struct partition_picture *picture_partition(const struct picture *p, uint64_t topic,
+                                            uint32_t partition)
 {
     struct topic_picture *t = picture_topic_by_id(p, topic);
     return t != NULL && partition < t->partitions ? &t->parts[partition] : NULL;
@@ -95,8 +101,10 @@ static size_t owner_search(const struct picture *p, uint64_t id)
     size_t low = 0, high = p->owner_count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (p->owners[middle].id < id) low = middle + 1;
-        else high = middle;
+        if (p->owners[middle].id < id)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }
@@ -126,8 +134,10 @@ struct segment *partition_locate(const struct partition_picture *part, uint64_t 
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         const struct segment *s = &part->segments[middle];
-        if (s->sealed && s->next <= offset) low = middle + 1;
-        else high = middle;
+        if (s->sealed && s->next <= offset)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low < part->count ? &part->segments[low] : NULL;
 }
@@ -158,7 +168,8 @@ static int topic_insert(struct picture *p, struct topic_picture *t)
 {
     size_t capacity = p->topics_capacity;
     int rc = grow((void **)&p->by_id, p->topics, &capacity, sizeof *p->by_id);
-    if (rc == 0) rc = grow((void **)&p->by_name, p->topics, &p->topics_capacity, sizeof *p->by_name);
+    if (rc == 0)
+        rc = grow((void **)&p->by_name, p->topics, &p->topics_capacity, sizeof *p->by_name);
     if (rc < 0) return rc;
     size_t id_at = id_search(p, t->id), name_at = name_search(p, t->name);
     size_t behind_id = p->topics - id_at, behind_name = p->topics - name_at;
@@ -174,7 +185,8 @@ static void topic_remove(struct picture *p, struct topic_picture *t)
     size_t id_at = id_search(p, t->id), name_at = name_search(p, t->name);
     p->topics--;
     memmove(p->by_id + id_at, p->by_id + id_at + 1, (p->topics - id_at) * sizeof *p->by_id);
-    memmove(p->by_name + name_at, p->by_name + name_at + 1, (p->topics - name_at) * sizeof *p->by_name);
+    memmove(p->by_name + name_at, p->by_name + name_at + 1,
+            (p->topics - name_at) * sizeof *p->by_name);
 }
 
 static int topic_set(struct topic_picture *t, const struct entry *e)
@@ -194,12 +206,14 @@ static int apply_topic(struct picture *p, const struct entry *e)
     struct topic_picture *t = picture_topic_by_id(p, e->topic);
     if (e->topic < TOPIC_USER_FIRST || e->partitions == 0 || e->partitions > BECK_PARTITIONS_MAX ||
         memchr(e->name, 0, e->name_bytes) != NULL)
-        return err_set(BECK_CORRUPT, "catalog: topic %llu, %u partitions", (unsigned long long)e->topic,
-                       e->partitions);
+        return err_set(BECK_CORRUPT, "catalog: topic %llu, %u partitions",
+                       (unsigned long long)e->topic, e->partitions);
     if (t != NULL) {
-        bool renamed = strlen(t->name) != e->name_bytes || memcmp(t->name, e->name, e->name_bytes) != 0;
+        bool renamed =
+            strlen(t->name) != e->name_bytes || memcmp(t->name, e->name, e->name_bytes) != 0;
         if (renamed || e->partitions < t->partitions)
-            return err_set(BECK_CORRUPT, "catalog: topic %s changes its name or loses partitions", t->name);
+            return err_set(BECK_CORRUPT, "catalog: topic %s changes its name or loses partitions",
+                           t->name);
         return topic_set(t, e);
     }
     if ((t = calloc(1, sizeof *t)) == NULL) return err_set(BECK_NOMEM, "out of memory");
@@ -249,7 +263,8 @@ static int apply_delete(struct picture *p, const struct entry *e)
     struct topic_picture *t = picture_topic_by_id(p, e->topic);
     int rc = 0;
     if (t == NULL)
-        return err_set(BECK_CORRUPT, "catalog: unknown topic %llu deleted", (unsigned long long)e->topic);
+        return err_set(BECK_CORRUPT, "catalog: unknown topic %llu deleted",
+                       (unsigned long long)e->topic);
     for (uint32_t i = 0; i < t->partitions; i++) {
         for (uint32_t k = 0; rc == 0 && k < t->parts[i].count; k++) {
             rc = retire(p, &t->parts[i].segments[k], t->id);
@@ -265,25 +280,29 @@ static int apply_add(struct picture *p, const struct entry *e)
 {
     struct partition_picture *part = picture_partition(p, e->topic, e->partition);
     unsigned long long id = e->place.id;
-    if (part == NULL) return err_set(BECK_CORRUPT, "catalog: segment %llu of an unknown partition", id);
+    if (part == NULL)
+        return err_set(BECK_CORRUPT, "catalog: segment %llu of an unknown partition", id);
     uint64_t floor = part->count > 0 ? part->segments[part->count - 1].next : part->next;
     if (partition_active(part) != NULL || e->base_offset < floor) /* [K2] */
         return err_set(BECK_CORRUPT, "catalog: segment %llu at offset %llu does not follow", id,
                        (unsigned long long)e->base_offset);
-    if (picture_owner(p, e->place.id) != NULL || e->place.blocks > SEGMENT_BYTES_LIMIT / BLOCK_BYTES + 1)
+    if (picture_owner(p, e->place.id) != NULL ||
+        e->place.blocks > SEGMENT_BYTES_LIMIT / BLOCK_BYTES + 1)
         return err_set(BECK_CORRUPT, "catalog: segment %llu is impossible", id);
 
     size_t capacity = part->capacity;
     int rc = grow((void **)&part->segments, part->count, &capacity, sizeof *part->segments);
     part->capacity = (uint32_t)capacity;
-    if (rc == 0) rc = grow((void **)&p->owners, p->owner_count, &p->owner_capacity, sizeof *p->owners);
+    if (rc == 0)
+        rc = grow((void **)&p->owners, p->owner_count, &p->owner_capacity, sizeof *p->owners);
     if (rc == 0) rc = space_take(&p->space, e->place.block, e->place.blocks); /* [K3] */
     if (rc < 0) return rc;
-    part->segments[part->count++] = (struct segment){.place = e->place, .base = e->base_offset,
-                                                     .next = e->base_offset, .max_timestamp = -1};
+    part->segments[part->count++] = (struct segment){
+        .place = e->place, .base = e->base_offset, .next = e->base_offset, .max_timestamp = -1};
     size_t at = owner_search(p, e->place.id);
     memmove(p->owners + at + 1, p->owners + at, (p->owner_count - at) * sizeof *p->owners);
-    p->owners[at] = (struct segment_owner){e->place.id, picture_topic_by_id(p, e->topic), e->partition};
+    p->owners[at] =
+        (struct segment_owner){e->place.id, picture_topic_by_id(p, e->topic), e->partition};
     p->owner_count++;
     p->next_segment = max_u64(p->next_segment, e->place.id + 1); /* [K1] */
     part->next = max_u64(part->next, e->base_offset);
@@ -357,13 +376,14 @@ static int apply_tail(struct picture *p, const struct entry *e)
     struct partition_picture *part = picture_partition(p, e->topic, e->partition);
     if (part == NULL) return err_set(BECK_CORRUPT, "catalog: tail of an unknown partition");
     struct segment *s = partition_active(part);
-    bool wrong = e->place.id == 0 ? s != NULL || e->next_offset < part->next
-                                  : s == NULL || s->place.id != e->place.id || e->next_offset < s->base ||
-                                        e->end > place_bytes_of(s->place.blocks) ||
-                                        e->end < SEGMENT_HEADER_BYTES || e->end % FRAME_ALIGN != 0;
+    bool wrong = e->place.id == 0
+                     ? s != NULL || e->next_offset < part->next
+                     : s == NULL || s->place.id != e->place.id || e->next_offset < s->base ||
+                           e->end > place_bytes_of(s->place.blocks) ||
+                           e->end < SEGMENT_HEADER_BYTES || e->end % FRAME_ALIGN != 0;
     if (wrong)
-        return err_set(BECK_CORRUPT, "catalog: impossible tail of %llu:%u", (unsigned long long)e->topic,
-                       e->partition);
+        return err_set(BECK_CORRUPT, "catalog: impossible tail of %llu:%u",
+                       (unsigned long long)e->topic, e->partition);
     part->has_tail = true;
     part->tail_segment = e->place.id;
     part->tail_end = e->end;
@@ -391,7 +411,8 @@ int picture_apply(struct picture *p, const struct entry *e)
     default: return err_set(BECK_CORRUPT, "catalog: entry of type %u is out of place", e->type);
     }
     if ((owner = picture_owner(p, e->place.id)) == NULL)
-        return err_set(BECK_CORRUPT, "catalog: segment %llu is unknown", (unsigned long long)e->place.id);
+        return err_set(BECK_CORRUPT, "catalog: segment %llu is unknown",
+                       (unsigned long long)e->place.id);
     struct partition_picture *part = &owner->topic->parts[owner->partition];
     if (e->type == ENTRY_SEAL) return apply_seal(p, part, e);
     return apply_retire(p, part, owner->topic->id, e);
@@ -399,22 +420,34 @@ int picture_apply(struct picture *p, const struct entry *e)
 
 /* ---- Snapshot ---- */
 
-static int each_of_partition(const struct topic_picture *t, uint32_t i, picture_take take, void *context)
+static int each_of_partition(const struct topic_picture *t, uint32_t i, picture_take take,
+                             void *context)
 {
     const struct partition_picture *part = &t->parts[i];
     const struct segment *s = NULL;
     int rc = 0;
     for (uint32_t k = 0; rc == 0 && k < part->count; k++) {
         s = &part->segments[k];
-        struct entry add = {.type = ENTRY_ADD, .topic = t->id, .partition = i, .place = s->place,
+        struct entry add = {.type = ENTRY_ADD,
+                            .topic = t->id,
+                            .partition = i,
+                            .place = s->place,
                             .base_offset = s->base};
-        struct entry seal = {.type = ENTRY_SEAL, .place = s->place, .next_offset = s->next,
-                             .stable_offset = s->stable, .max_timestamp = s->max_timestamp, .end = s->end,
-                             .index_at = s->index_at, .index_bytes = s->index_bytes};
+        struct entry seal = {.type = ENTRY_SEAL,
+                             .place = s->place,
+                             .next_offset = s->next,
+                             .stable_offset = s->stable,
+                             .max_timestamp = s->max_timestamp,
+                             .end = s->end,
+                             .index_at = s->index_at,
+                             .index_bytes = s->index_bytes};
         rc = take(context, &add);
         if (rc == 0 && s->sealed) rc = take(context, &seal);
     }
-    struct entry tail = {.type = ENTRY_TAIL, .topic = t->id, .partition = i, .next_offset = part->next,
+    struct entry tail = {.type = ENTRY_TAIL,
+                         .topic = t->id,
+                         .partition = i,
+                         .next_offset = part->next,
                          .max_timestamp = part->max_timestamp};
     if (part->has_tail) {
         tail.place.id = part->tail_segment;
@@ -433,11 +466,16 @@ int picture_each_entry(const struct picture *p, picture_take take, void *context
     int rc = take(context, &ids);
     for (size_t i = 0; rc == 0 && i < p->topics; i++) {
         const struct topic_picture *t = p->by_id[i];
-        struct entry topic = {.type = ENTRY_TOPIC, .topic = t->id, .partitions = t->partitions,
-                              .name = t->name, .name_bytes = (uint32_t)strlen(t->name),
-                              .settings = t->settings, .settings_bytes = (uint32_t)strlen(t->settings)};
+        struct entry topic = {.type = ENTRY_TOPIC,
+                              .topic = t->id,
+                              .partitions = t->partitions,
+                              .name = t->name,
+                              .name_bytes = (uint32_t)strlen(t->name),
+                              .settings = t->settings,
+                              .settings_bytes = (uint32_t)strlen(t->settings)};
         rc = take(context, &topic);
-        for (uint32_t k = 0; rc == 0 && k < t->partitions; k++) rc = each_of_partition(t, k, take, context);
+        for (uint32_t k = 0; rc == 0 && k < t->partitions; k++)
+            rc = each_of_partition(t, k, take, context);
     }
     return rc;
 }
@@ -456,11 +494,13 @@ void settings_defaults(beck_topic_config *config)
 int settings_check(const beck_topic_config *c)
 {
     if (c->partitions < 1 || c->partitions > BECK_PARTITIONS_MAX)
-        return err_set(BECK_INVALID, "partitions = %u: must be 1 to %u", c->partitions, BECK_PARTITIONS_MAX);
-    if (c->sync > BECK_SYNC_OS) return err_set(BECK_INVALID, "sync = %u: must be sync or os", c->sync);
+        return err_set(BECK_INVALID, "partitions = %u: must be 1 to %u", c->partitions,
+                       BECK_PARTITIONS_MAX);
+    if (c->sync > BECK_SYNC_OS)
+        return err_set(BECK_INVALID, "sync = %u: must be sync or os", c->sync);
     if (c->max_message_bytes < 128 || c->max_message_bytes > MESSAGE_BYTES_LIMIT)
-        return err_set(BECK_INVALID, "max.message.bytes = %u: must be 128 to %u", c->max_message_bytes,
-                       MESSAGE_BYTES_LIMIT);
+        return err_set(BECK_INVALID, "max.message.bytes = %u: must be 128 to %u",
+                       c->max_message_bytes, MESSAGE_BYTES_LIMIT);
     if (c->segment_bytes < SEGMENT_BYTES_MIN || c->segment_bytes > SEGMENT_BYTES_LIMIT)
         return err_set(BECK_INVALID, "segment.bytes = %u: must be %u to %u", c->segment_bytes,
                        SEGMENT_BYTES_MIN, SEGMENT_BYTES_LIMIT);
@@ -475,10 +515,12 @@ size_t settings_write(const beck_topic_config *config, char *text, size_t bytes)
     text[0] = 0;
     if (config->sync == BECK_SYNC_OS) n += (size_t)snprintf(text + n, bytes - n, "sync=os\n");
     if (config->max_message_bytes != d.max_message_bytes)
-        n += (size_t)snprintf(text + n, bytes - n, "max.message.bytes=%u\n", config->max_message_bytes);
+        n += (size_t)snprintf(text + n, bytes - n, "max.message.bytes=%u\n",
+                              config->max_message_bytes);
     if (config->segment_bytes != d.segment_bytes)
         n += (size_t)snprintf(text + n, bytes - n, "segment.bytes=%u\n", config->segment_bytes);
-    if (config->flush_ms != 0) n += (size_t)snprintf(text + n, bytes - n, "flush.ms=%u\n", config->flush_ms);
+    if (config->flush_ms != 0)
+        n += (size_t)snprintf(text + n, bytes - n, "flush.ms=%u\n", config->flush_ms);
     if (n > 0) text[--n] = 0;
     return n;
 }
@@ -503,5 +545,6 @@ int settings_read(const char *text, size_t bytes, beck_topic_config *config)
         if (strcmp(line, "flush.ms") == 0) config->flush_ms = number;
     }
     settings_defaults(config);
-    return settings_check(config) < 0 ? err_set(BECK_CORRUPT, "catalog: impossible topic settings") : 0;
+    return settings_check(config) < 0 ? err_set(BECK_CORRUPT, "catalog: impossible topic settings")
+                                      : 0;
 }

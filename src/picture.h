@@ -83,10 +83,12 @@ BECK_PRIVATE struct segment_owner *picture_owner(const struct picture *p, uint64
 /* The last segment when it is not sealed, or NULL. */
 BECK_PRIVATE struct segment *partition_active(const struct partition_picture *part);
 /* The segment that holds `offset`, or the first one behind it; NULL = none. */
-BECK_PRIVATE struct segment *partition_locate(const struct partition_picture *part, uint64_t offset);
+BECK_PRIVATE struct segment *partition_locate(const struct partition_picture *part,
+                                              uint64_t offset);
 BECK_PRIVATE struct segment *partition_segment(const struct partition_picture *part, uint64_t id);
 
-/* Hand every entry of a snapshot of this picture to `take`, in an order that applies. Stops at < 0. */
+/* Hand every entry of a snapshot of this picture to `take`, in an order that applies. Stops at < 0.
+ * */
 typedef int (*picture_take)(void *context, const struct entry *e);
 BECK_PRIVATE int picture_each_entry(const struct picture *p, picture_take take, void *context);
 

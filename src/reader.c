@@ -1,14 +1,16 @@
-/* reader.c -- a position in a partition: pins, walking, gaps
+/* reader.c -- a position in a partition: pins, walking, gaps */
+/*
+ * A reader takes no lock. It loads `visible`, and as long as the offset it wants lies below, it
+ * walks frames from where it stands. It reads a mapping while its pin says which segment, or a
+ * checked copy.
  *
- * A reader takes no lock. It loads `visible`, and as long as the offset it wants lies below, it walks
- * frames from where it stands. It reads a mapping while its pin says which segment, or a checked copy.
- *
- *  [R1] pin, fence, and only then ask whether the catalog has moved: a segment that was still there then
+ *  [R1] pin, fence, and only then ask whether the catalog has moved: a segment that was still there
+ *  then
  *       cannot be reused before the pin is taken back
- *  [P2] nothing at or above `visible` is ever handed out
+ *  [R3] nothing at or above `visible` is ever handed out
  *
- * What stops a walk below `visible`: the end of a sealed segment (go on in the next), a segment that is
- * gone (a gap, or the topic was deleted), or damage (a gap up to the next intact frame). */
+ * What stops a walk below `visible`: the end of a sealed segment (go on in the next), a segment
+ * that is gone (a gap, or the topic was deleted), or damage (a gap up to the next intact frame). */
 #include "reader.h"
 
 #include <string.h>
@@ -57,7 +59,8 @@ static int locate(struct reader *r, uint64_t offset, struct segment *found, uint
     struct partition_picture *part = picture_partition(&r->cat->picture, r->topic, r->index);
     struct segment *s = part == NULL ? NULL : partition_locate(part, offset);
     if (part == NULL) rc = err_set(BECK_DELETED, "topic %s was deleted", r->topic_name);
-    if (part != NULL) *start = part->count > 0 ? max_u64(part->start, part->segments[0].base) : part->next;
+    if (part != NULL)
+        *start = part->count > 0 ? max_u64(part->start, part->segments[0].base) : part->next;
     memset(found, 0, sizeof *found);
     if (s != NULL) *found = *s;
     pthread_mutex_unlock(&r->cat->mutex);
@@ -95,13 +98,14 @@ static int map_segment(struct reader *r)
     if (r->pin == NO_PIN || r->map_segment == r->segment.place.id) return 0;
     os_unmap(&r->map);
     r->map_segment = 0;
-    int rc = os_map(&r->cat->file->os, place_at(&r->segment.place), place_bytes(&r->segment.place), false,
-                    &r->map);
+    int rc = os_map(&r->cat->file->os, place_at(&r->segment.place), place_bytes(&r->segment.place),
+                    false, &r->map);
     if (rc == 0) r->map_segment = r->segment.place.id;
     return rc;
 }
 
-/* Stand in the segment that holds r->next, at or before its batch. BECK_EVENT when records are missing. */
+/* Stand in the segment that holds r->next, at or before its batch. BECK_EVENT when records are
+ * missing. */
 static int enter(struct reader *r, int64_t wanted, bool by_time)
 {
     uint64_t start = 0;
@@ -110,7 +114,8 @@ static int enter(struct reader *r, int64_t wanted, bool by_time)
     r->in_batch = false;
     r->window.size = 0;
     if (r->segment.place.id == 0 || r->segment.base > r->next) {
-        uint64_t to = r->segment.place.id == 0 ? max_u64(start, reader_visible(r)) : r->segment.base;
+        uint64_t to =
+            r->segment.place.id == 0 ? max_u64(start, reader_visible(r)) : r->segment.base;
         r->gap = (struct gap){r->next, to, r->next < start ? BECK_GAP_DELETED : BECK_GAP_LOST};
         r->next = to;
         return BECK_EVENT;
@@ -156,23 +161,24 @@ static int fetch(struct reader *r, uint64_t bytes)
     r->window.size = 0;
     int rc = buf_reserve(&r->window, (size_t)bytes);
     if (rc == 0 && bytes > 0)
-        rc = file_read_segment(r->cat->file, &r->segment.place, r->at.position, r->window.data, (size_t)bytes);
+        rc = file_read_segment(r->cat->file, &r->segment.place, r->at.position, r->window.data,
+                               (size_t)bytes);
     if (rc < 0) return rc;
     r->window.size = (size_t)bytes;
     r->window_from = r->at.position;
     return 0;
 }
 
-/* The frame at r->at, in r->frame, its bytes at *data. 1; 0 = none intact; 2 = the window must move, which
- * is not allowed now. */
+/* The frame at r->at, in r->frame, its bytes at *data. 1; 0 = none intact; 2 = the window must
+ * move, which is not allowed now. */
 static int frame_here(struct reader *r, bool may_fetch, const uint8_t **data)
 {
     uint64_t end = frames_end(r), want = 0;
     if (r->at.position >= end) return 0;
     if (r->pin != NO_PIN) {
         *data = r->map.data + r->at.position;
-        return log_frame_at(&r->segment.place, &r->at, *data, end - r->at.position, !r->unchecked, &r->frame,
-                            NULL);
+        return log_frame_at(&r->segment.place, &r->at, *data, end - r->at.position, !r->unchecked,
+                            &r->frame, NULL);
     }
     for (int tries = 0; tries < 3; tries++) {
         bool in = r->window.size > 0 && r->at.position >= r->window_from &&
@@ -180,8 +186,8 @@ static int frame_here(struct reader *r, bool may_fetch, const uint8_t **data)
         if (in) {
             uint64_t skip = r->at.position - r->window_from;
             *data = r->window.data + skip;
-            int rc = log_frame_at(&r->segment.place, &r->at, *data, r->window.size - skip, true, &r->frame,
-                                  &want);
+            int rc = log_frame_at(&r->segment.place, &r->at, *data, r->window.size - skip, true,
+                                  &r->frame, &want);
             if (rc == 1) return 1;
             if (skip == 0 && tries > 0 && want <= r->window.size) return 0;
         }
@@ -192,8 +198,8 @@ static int frame_here(struct reader *r, bool may_fetch, const uint8_t **data)
     return 0;
 }
 
-/* No intact frame stands at r->at, though more is visible. Sealed, gone or damaged? Returns 0 to look
- * again, or BECK_EVENT. */
+/* No intact frame stands at r->at, though more is visible. Sealed, gone or damaged? Returns 0 to
+ * look again, or BECK_EVENT. */
 static int leave_or_resync(struct reader *r, uint64_t visible)
 {
     struct segment now;
@@ -221,15 +227,18 @@ static int leave_or_resync(struct reader *r, uint64_t visible)
     struct buf copy = {0};
     if (r->pin == NO_PIN) {
         if ((rc = buf_reserve(&copy, (size_t)end)) < 0) return rc;
-        if ((rc = file_read_segment(r->cat->file, &r->segment.place, 0, copy.data, (size_t)end)) < 0) {
+        if ((rc = file_read_segment(r->cat->file, &r->segment.place, 0, copy.data, (size_t)end)) <
+            0) {
             buf_free(&copy);
             return rc;
         }
         data = copy.data;
     }
     uint64_t from = max_u64(r->next, r->at.next);
-    if (log_resync(&r->segment.place, &behind, data, end, limit)) r->at = behind;
-    else r->at = (struct log_position){now.sealed ? (uint32_t)end : r->at.position, 0, limit, false};
+    if (log_resync(&r->segment.place, &behind, data, end, limit))
+        r->at = behind;
+    else
+        r->at = (struct log_position){now.sealed ? (uint32_t)end : r->at.position, 0, limit, false};
     buf_free(&copy);
     r->window.size = 0;
     r->next = max_u64(r->next, r->at.next);
@@ -238,8 +247,8 @@ static int leave_or_resync(struct reader *r, uint64_t visible)
     return BECK_EVENT;
 }
 
-/* Begin the next batch that holds something at or behind r->next: 1. 0 = stop here, with *event set when
- * r->gap has something to tell. */
+/* Begin the next batch that holds something at or behind r->next: 1. 0 = stop here, with *event set
+ * when r->gap has something to tell. */
 static int next_batch(struct reader *r, uint64_t visible, bool may_move, bool *event)
 {
     const uint8_t *data;
@@ -273,7 +282,8 @@ static int next_batch(struct reader *r, uint64_t visible, bool may_move, bool *e
     }
 }
 
-static int take_headers(struct reader *r, beck_record *record, const uint8_t *at, struct buf *headers)
+static int take_headers(struct reader *r, beck_record *record, const uint8_t *at,
+                        struct buf *headers)
 {
     size_t bytes = record->header_count * sizeof(beck_header), from = headers->size;
     int rc = buf_reserve(headers, from + bytes);
@@ -286,16 +296,18 @@ static int take_headers(struct reader *r, beck_record *record, const uint8_t *at
     return rc;
 }
 
-/* Records of the current batch. The batch's own bytes may contradict themselves: then what is left of it
- * is damage. */
-static int take_records(struct reader *r, beck_record *records, size_t max, struct buf *headers, size_t *count)
+/* Records of the current batch. The batch's own bytes may contradict themselves: then what is left
+ * of it is damage. */
+static int take_records(struct reader *r, beck_record *records, size_t max, struct buf *headers,
+                        size_t *count)
 {
     const uint8_t *headers_at = NULL;
     while (*count < max) {
         beck_record *record = &records[*count];
         int rc = batch_walk_next(&r->walk, record, &headers_at);
         if (rc == 1 && (uint64_t)record->offset < r->next) continue;
-        if (rc == 1 && record->header_count > 0) rc = take_headers(r, record, headers_at, headers) < 0 ? -1 : 1;
+        if (rc == 1 && record->header_count > 0)
+            rc = take_headers(r, record, headers_at, headers) < 0 ? -1 : 1;
         if (rc < 0) {
             r->gap = (struct gap){r->next, r->frame.next, BECK_GAP_CORRUPT};
             r->in_batch = false;
@@ -314,15 +326,17 @@ static int take_records(struct reader *r, beck_record *records, size_t max, stru
     return 0;
 }
 
-int reader_poll(struct reader *r, beck_record *records, size_t max, struct buf *headers, size_t *count)
+int reader_poll(struct reader *r, beck_record *records, size_t max, struct buf *headers,
+                size_t *count)
 {
     uint64_t visible = reader_visible(r);
     bool event = false;
     int rc = 0;
-    *count = 0;
+    *count = 0; /* [R3]: frames below `visible` only */
     if (UNLIKELY(atomic_load_explicit(&r->cell.ro->state, memory_order_acquire) == CELL_DELETED))
         return err_set(BECK_DELETED, "topic %s was deleted", r->topic_name);
-    if (r->gap.to > r->gap.from && r->gap.from >= r->next) { /* found behind records handed out before */
+    /* found behind records handed out before */
+    if (r->gap.to > r->gap.from && r->gap.from >= r->next) {
         r->next = r->gap.to;
         return BECK_EVENT;
     }
@@ -341,7 +355,8 @@ int reader_poll(struct reader *r, beck_record *records, size_t max, struct buf *
     if (event) return BECK_EVENT;
     for (size_t i = 0; i < *count; i++)
         if (records[i].header_count > 0)
-            records[i].headers = (const beck_header *)(void *)(headers->data + (uintptr_t)records[i].headers);
+            records[i].headers =
+                (const beck_header *)(void *)(headers->data + (uintptr_t)records[i].headers);
     return 0;
 }
 

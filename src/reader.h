@@ -27,9 +27,9 @@ struct reader {
     uint64_t next; /* offset of the next record to hand out */
     struct gap gap;
 
-    bool inside;    /* segment and at are where the walk stands */
-    bool pinned;    /* our pin word names segment */
-    bool in_batch;  /* walk stands in the batch of frame */
+    bool inside;   /* segment and at are where the walk stands */
+    bool pinned;   /* our pin word names segment */
+    bool in_batch; /* walk stands in the batch of frame */
     struct segment segment;
     struct log_position at;
     struct log_frame frame;
@@ -59,7 +59,7 @@ BECK_PRIVATE int reader_seek_time(struct reader *r, int64_t ms);
 
 /* Hand out up to `max` records from one segment; `headers` collects their headers. The number, or
  * BECK_EVENT with 0 records: r->gap tells. DELETED. */
-BECK_PRIVATE int reader_poll(struct reader *r, beck_record *records, size_t max, struct buf *headers,
-                             size_t *count);
+BECK_PRIVATE int reader_poll(struct reader *r, beck_record *records, size_t max,
+                             struct buf *headers, size_t *count);
 
 #endif

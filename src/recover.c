@@ -1,15 +1,18 @@
-/* recover.c -- after a crash: the end of every partition, then a sealed start
+/* recover.c -- after a crash: the end of every partition, then a sealed start */
+/*
+ * The catalog has been read. Then, in this order: cut each partition at its end -> sync what
+ * survives -> seal and retire in one catalog batch -> publish -> appends. It can be interrupted
+ * anywhere and done again: until the batch is stable nothing has changed, after it there is nothing
+ * unsealed left.
  *
- * The catalog has been read. Then, in this order: cut each partition at its end -> sync what survives ->
- * seal and retire in one catalog batch -> publish -> appends. It can be interrupted anywhere and done
- * again: until the batch is stable nothing has changed, after it there is nothing unsealed left.
- *
- *  [V1] below what is known durable nothing is cut: damage there stays, is reported, and reads as a gap
+ *  [V1] below what is known durable nothing is cut: damage there stays, is reported, and reads as a
+ *  gap
  *  [V2] above it a partition ends at its first frame that is not intact
- *  [V3] nothing is ever appended behind a cut in the same segment: frames from before could show through
+ *  [V3] nothing is ever appended behind a cut in the same segment: frames from before could show
+ *  through
  *
- * Durable is: what a TAIL or SEAL calls stable, what any intact frame's `stable` proves (a later segment
- * proves all earlier ones), and, when the page cache was never lost, whatever is intact. */
+ * Durable is: what a TAIL or SEAL calls stable, what any intact frame's `stable` proves (a later
+ * segment proves all earlier ones), and, when the page cache was never lost, whatever is intact. */
 #include "recover.h"
 
 #include <stdarg.h>
@@ -63,31 +66,42 @@ static uint64_t scan_end(const struct segment *s)
     return s->sealed ? s->end : place_bytes(&s->place);
 }
 
-static int scan(struct recovery *r, const struct segment *s, uint64_t durable, struct log_scan *found)
+static int scan(struct recovery *r, const struct segment *s, uint64_t durable,
+                struct log_scan *found)
 {
-    return log_scan_segment(r->cat->file, &s->place, s->base, scan_end(s), durable, r->trusted, found);
+    return log_scan_segment(r->cat->file, &s->place, s->base, scan_end(s), durable, r->trusted,
+                            found);
 }
 
 static void report_scan(struct recovery *r, const struct topic_picture *t, uint32_t index,
                         const struct segment *s, const struct log_scan *f)
 {
     if (f->gaps > 0)
-        say(r, "topic %s:%u: records %llu to %llu are damaged, at byte %llu of the file%s", t->name, index,
-            (unsigned long long)f->lost_from, (unsigned long long)f->lost_to - 1,
-            (unsigned long long)(place_at(&s->place) + f->lost_at), f->gaps > 1 ? "; there is more" : "");
+        say(r, "topic %s:%u: records %llu to %llu are damaged, at byte %llu of the file%s", t->name,
+            index, (unsigned long long)f->lost_from, (unsigned long long)f->lost_to - 1,
+            (unsigned long long)(place_at(&s->place) + f->lost_at),
+            f->gaps > 1 ? "; there is more" : "");
     if (f->beyond_to > f->beyond_from)
-        say(r, "topic %s:%u: cut off at record %llu; of what was not yet stable, records %llu to %llu beyond"
-            " it were dropped", t->name, index, (unsigned long long)f->end.next,
-            (unsigned long long)f->beyond_from, (unsigned long long)f->beyond_to - 1);
+        say(r,
+            "topic %s:%u: cut off at record %llu; of what was not yet stable, records %llu to %llu "
+            "beyond"
+            " it were dropped",
+            t->name, index, (unsigned long long)f->end.next, (unsigned long long)f->beyond_from,
+            (unsigned long long)f->beyond_to - 1);
 }
 
-static int seal_at(struct recovery *r, const struct segment *s, const struct log_scan *f, int64_t max_timestamp)
+static int seal_at(struct recovery *r, const struct segment *s, const struct log_scan *f,
+                   int64_t max_timestamp)
 {
     bool empty = f->end.next == s->base && f->gaps == 0;
-    struct entry seal = {.type = ENTRY_SEAL, .place = s->place, .next_offset = f->end.next,
-                         .stable_offset = f->end.next, .max_timestamp = max_timestamp,
+    struct entry seal = {.type = ENTRY_SEAL,
+                         .place = s->place,
+                         .next_offset = f->end.next,
+                         .stable_offset = f->end.next,
+                         .max_timestamp = max_timestamp,
                          .end = f->end.position};
-    seal.place.blocks = empty ? 0 : (uint32_t)(align_up(f->end.position, BLOCK_BYTES) / BLOCK_BYTES);
+    seal.place.blocks =
+        empty ? 0 : (uint32_t)(align_up(f->end.position, BLOCK_BYTES) / BLOCK_BYTES);
     if (empty) seal.end = SEGMENT_HEADER_BYTES;
     return add_entry(r, &seal);
 }
@@ -97,12 +111,17 @@ static int retire_behind(struct recovery *r, const struct topic_picture *t, uint
                          const struct partition_picture *part, uint32_t from, uint64_t next)
 {
     int rc = 0;
-    for (uint32_t i = part->count; rc == 0 && i > from; i--) { /* the last first: entries apply in order */
+    /* the last first: entries apply in order */
+    for (uint32_t i = part->count; rc == 0 && i > from; i--) {
         const struct segment *s = &part->segments[i - 1];
-        struct entry e = {.type = ENTRY_SEAL, .place = s->place, .next_offset = s->base, .max_timestamp = -1,
-                          .stable_offset = s->base, .end = SEGMENT_HEADER_BYTES};
-        say(r, "topic %s:%u: records from %llu on follow the cut at %llu and are dropped", t->name, index,
-            (unsigned long long)s->base, (unsigned long long)next);
+        struct entry e = {.type = ENTRY_SEAL,
+                          .place = s->place,
+                          .next_offset = s->base,
+                          .max_timestamp = -1,
+                          .stable_offset = s->base,
+                          .end = SEGMENT_HEADER_BYTES};
+        say(r, "topic %s:%u: records from %llu on follow the cut at %llu and are dropped", t->name,
+            index, (unsigned long long)s->base, (unsigned long long)next);
         e.place.blocks = 0; /* gone: nobody can be reading it */
         rc = add_entry(r, &e);
     }
@@ -121,7 +140,8 @@ static int partition_end(struct recovery *r, const struct topic_picture *t, uint
     out->index = index;
     out->tail = (struct tail){.next = part->next, .max_timestamp = part->max_timestamp};
 
-    for (uint32_t i = 0; rc == 0 && i < part->count; i++) { /* what later frames prove about earlier ones */
+    /* what later frames prove about earlier ones */
+    for (uint32_t i = 0; rc == 0 && i < part->count; i++) {
         const struct segment *s = &part->segments[i];
         if (s->sealed) durable = max_u64(durable, s->stable);
         if (!must_scan(r, s)) continue;
@@ -137,8 +157,8 @@ static int partition_end(struct recovery *r, const struct topic_picture *t, uint
         max_timestamp = found.max_timestamp > max_timestamp ? found.max_timestamp : max_timestamp;
         if ((!s->sealed || s->next > durable) && found.end.next < durable) {
             /* The end itself is damaged: what is durable stays counted, and reads as a gap. [V1] */
-            say(r, "topic %s:%u: records %llu to %llu are damaged, at byte %llu of the file", t->name, index,
-                (unsigned long long)found.end.next, (unsigned long long)durable - 1,
+            say(r, "topic %s:%u: records %llu to %llu are damaged, at byte %llu of the file",
+                t->name, index, (unsigned long long)found.end.next, (unsigned long long)durable - 1,
                 (unsigned long long)(place_at(&s->place) + found.end.position));
             found.end.next = durable;
             found.gaps++;
@@ -157,11 +177,12 @@ static int partition_end(struct recovery *r, const struct topic_picture *t, uint
 static int clean_end(const struct topic_picture *t, uint32_t index, struct partition_end *out)
 {
     const struct partition_picture *part = &t->parts[index];
-    *out = (struct partition_end){t->id, index,
-                                  {.next = part->next, .max_timestamp = part->max_timestamp}};
+    *out = (struct partition_end){
+        t->id, index, {.next = part->next, .max_timestamp = part->max_timestamp}};
     if (partition_active(part) == NULL) return 0;
     if (!part->has_tail)
-        return err_set(BECK_CORRUPT, "catalog: the file is marked clean, but topic %s:%u has no tail", t->name,
+        return err_set(BECK_CORRUPT,
+                       "catalog: the file is marked clean, but topic %s:%u has no tail", t->name,
                        index);
     out->tail.segment = part->tail_segment;
     out->tail.position = out->tail.zeroed = part->tail_end;
@@ -198,7 +219,8 @@ static void write_index(struct recovery *r, struct entry *seal)
     struct buf index = {0};
     uint64_t at = align_up(seal->end, FRAME_ALIGN);
     uint8_t *data = malloc(seal->end);
-    int rc = data == NULL ? BECK_NOMEM : file_read_segment(r->cat->file, &s->place, 0, data, seal->end);
+    int rc =
+        data == NULL ? BECK_NOMEM : file_read_segment(r->cat->file, &s->place, 0, data, seal->end);
     if (rc == 0) rc = index_build(&s->place, s->base, data, seal->end, &index);
     if (rc == 0 && at + index.size <= place_bytes(&s->place))
         rc = os_allocate(&r->cat->file->os, place_at(&s->place) + at, index.size);
@@ -218,7 +240,8 @@ int recover_apply(struct recovery *r)
     for (size_t i = 0; i < r->entry_count; i++)
         if (r->entries[i].type == ENTRY_SEAL) write_index(r, &r->entries[i]);
     int rc = os_sync(&r->cat->file->os);
-    /* One batch, unless there are so many that it would need a segment of its own: each is true alone. */
+    /* One batch, unless there are so many that it would need a segment of its own: each is true
+     * alone. */
     for (size_t at = 0; rc == 0 && at < r->entry_count;) {
         size_t n = (size_t)min_u64(r->entry_count - at, 4096);
         rc = catalog_append(r->cat, r->entries + at, n);

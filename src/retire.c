@@ -1,10 +1,13 @@
-/* retire.c -- frees what was deleted once nobody reads it
+/* retire.c -- frees what was deleted once nobody reads it */
+/*
+ *     DELETE stable -> cells marked under their locks -> fence -> pins scanned -> FREE stable ->
+ *     reuse
  *
- *     DELETE stable -> cells marked under their locks -> fence -> pins scanned -> FREE stable -> reuse
- *
- *  [P5] a deleted topic's cells are marked under their locks before its first segment is freed: a writer
+ *  [P5] a deleted topic's cells are marked under their locks before its first segment is freed: a
+ *  writer
  *       with an old picture finds out before it stores a byte
- *  [R2] the scan of the pins comes after the news is visible; a reader that pins later sees the news
+ *  [R2] the scan of the pins comes after the news is visible; a reader that pins later sees the
+ *  news
  *
  * A crash between any two steps leaves retired segments, and the next one to look goes on. */
 #include "retire.h"
@@ -15,12 +18,14 @@
 
 int retire_mark_topic(struct catalog *cat, uint64_t topic)
 {
-    uint32_t cells = atomic_load_explicit(&coord_header_ro(cat->coord)->cells, memory_order_acquire);
+    uint32_t cells =
+        atomic_load_explicit(&coord_header_ro(cat->coord)->cells, memory_order_acquire);
     for (uint32_t i = 0; i < cells; i++) {
         struct cell_ref ref;
         int rc = coord_cell(cat->coord, i, &ref);
         if (rc < 0) return rc;
-        if (atomic_load(&ref.ro->topic) != topic || atomic_load(&ref.ro->state) != CELL_LIVE) continue;
+        if (atomic_load(&ref.ro->topic) != topic || atomic_load(&ref.ro->state) != CELL_LIVE)
+            continue;
         /* From a dead owner too: whatever it was doing, nothing is left to repair. */
         (void)coord_lock(cat->coord, &ref, WORD_LOCK, LOCK_TAKE_DEAD);
         atomic_store(&ref.rw->state, CELL_DELETED); /* [P5] */
@@ -58,7 +63,8 @@ int retire_unused(struct catalog *cat)
             bool gone = catalog_topic_gone(cat, topics[i]);
             if (gone && topics[i] != marked) rc = retire_mark_topic(cat, topics[i]);
             marked = topics[i];
-            if (rc == 0 && !coord_pinned(cat->coord, entries[i].place.id)) entries[unpinned++] = entries[i];
+            if (rc == 0 && !coord_pinned(cat->coord, entries[i].place.id))
+                entries[unpinned++] = entries[i];
         }
         if (rc == 0 && unpinned > 0) rc = catalog_append(cat, entries, unpinned);
         from += count - unpinned; /* those that are pinned stay in front */

@@ -7,7 +7,8 @@
 /* Free retired segments that nobody pins, after the cells of their topics have been marked deleted.
  * Cheap when there are none. Holds: catalog, no partition lock. */
 BECK_PRIVATE int retire_unused(struct catalog *cat);
-/* The same for somebody who is waiting anyway: takes the catalog's lock if there is something to do. */
+/* The same for somebody who is waiting anyway: takes the catalog's lock if there is something to
+ * do. */
 BECK_PRIVATE void retire_look(struct catalog *cat);
 /* Mark the cells of a topic whose DELETE is stable. Holds: catalog, no partition lock. */
 BECK_PRIVATE int retire_mark_topic(struct catalog *cat, uint64_t topic);

@@ -1,7 +1,7 @@
-/* space.c -- free blocks of the file
- *
- * Nothing about space is stored: it is what the catalog and the directory of extents leave over. First
- * fit from the front, so that the file shrinks from its end. */
+/* space.c -- free blocks of the file */
+/*
+ * Nothing about space is stored: it is what the catalog and the directory of extents leave over.
+ * First fit from the front, so that the file shrinks from its end. */
 #include "space.h"
 
 #include <stdlib.h>
@@ -16,8 +16,10 @@ static size_t space_search(const struct space *s, uint32_t block)
     size_t low = 0, high = s->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (s->runs[middle].block < block) low = middle + 1;
-        else high = middle;
+        if (s->runs[middle].block < block)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }
@@ -29,7 +31,8 @@ int space_take(struct space *s, uint32_t block, uint32_t blocks)
     size_t at = space_search(s, block);
     bool before = at > 0 && s->runs[at - 1].block + s->runs[at - 1].blocks > block;
     bool after = at < s->count && block + blocks > s->runs[at].block;
-    if (before || after) return err_set(BECK_CORRUPT, "blocks %u + %u are used twice", block, blocks);
+    if (before || after)
+        return err_set(BECK_CORRUPT, "blocks %u + %u are used twice", block, blocks);
 
     if (s->count == s->capacity) {
         size_t capacity = s->capacity == 0 ? 64 : 2 * s->capacity;

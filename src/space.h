@@ -9,7 +9,8 @@ struct run {
     uint32_t blocks;
 };
 
-/* The runs in use, ordered, without overlap. What is between them is free; the end of the file is open. */
+/* The runs in use, ordered, without overlap. What is between them is free; the end of the file is
+ * open. */
 struct space {
     struct run *runs;
     size_t count;
@@ -20,8 +21,8 @@ struct space {
 BECK_PRIVATE int space_take(struct space *s, uint32_t block, uint32_t blocks);
 /* Forget the run that begins at `block`, or keep only its first `kept` blocks. */
 BECK_PRIVATE void space_give(struct space *s, uint32_t block, uint32_t kept);
-/* The lowest free run of `blocks` blocks; always found, possibly behind the end of the file. 0 when block
- * numbers run out. */
+/* The lowest free run of `blocks` blocks; always found, possibly behind the end of the file. 0 when
+ * block numbers run out. */
 BECK_PRIVATE uint32_t space_find(const struct space *s, uint32_t blocks);
 /* The first block behind everything in use. */
 BECK_PRIVATE uint32_t space_end(const struct space *s);

@@ -1,8 +1,8 @@
-/* topic.c -- topics as the user sees them
- *
- * Names and settings are checked here; the catalog keeps them. A batch is encoded before the partition's
- * lock is taken, so that the lock is held for a copy only: the base offset, which only the lock can tell,
- * stands in the part of a batch that its CRC leaves out.
+/* topic.c -- topics as the user sees them */
+/*
+ * Names and settings are checked here; the catalog keeps them. A batch is encoded before the
+ * partition's lock is taken, so that the lock is held for a copy only: the base offset, which only
+ * the lock can tell, stands in the part of a batch that its CRC leaves out.
  *
  *  [T1] the cells of new partitions exist before the entry that makes them known is visible */
 #include "topic.h"
@@ -25,7 +25,8 @@ static int check_name(const char *name)
         return err_set(BECK_INVALID, "a topic name of %zu characters: at most %u are allowed", n,
                        BECK_TOPIC_NAME_MAX);
     if (good < n)
-        return err_set(BECK_INVALID, "topic name \"%s\": only letters, digits, '.', '_' and '-' are allowed",
+        return err_set(BECK_INVALID,
+                       "topic name \"%s\": only letters, digits, '.', '_' and '-' are allowed",
                        name);
     if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
         return err_set(BECK_INVALID, "a topic cannot be called \"%s\"", name);
@@ -39,11 +40,16 @@ static int not_found(const char *name)
 
 /* ---- Create, alter, delete: under the catalog's lock ---- */
 
-static int append_topic(struct beck *db, const char *name, uint64_t id, const beck_topic_config *config)
+static int append_topic(struct beck *db, const char *name, uint64_t id,
+                        const beck_topic_config *config)
 {
     char settings[512];
-    struct entry e = {.type = ENTRY_TOPIC, .topic = id, .partitions = config->partitions, .name = name,
-                      .name_bytes = (uint32_t)strlen(name), .settings = settings};
+    struct entry e = {.type = ENTRY_TOPIC,
+                      .topic = id,
+                      .partitions = config->partitions,
+                      .name = name,
+                      .name_bytes = (uint32_t)strlen(name),
+                      .settings = settings};
     e.settings_bytes = (uint32_t)settings_write(config, settings, sizeof settings);
     return catalog_append(&db->cat, &e, 1);
 }
@@ -89,7 +95,8 @@ static int alter_locked(struct beck *db, const char *name, const beck_topic_conf
     pthread_mutex_unlock(&db->cat.mutex);
     if (t == NULL) return not_found(name);
     if (config->partitions != 0 && config->partitions < had)
-        return err_set(BECK_INVALID, "topic %s has %u partitions: their number can only grow", name, had);
+        return err_set(BECK_INVALID, "topic %s has %u partitions: their number can only grow", name,
+                       had);
     if (config->partitions != 0) c.partitions = config->partitions;
     if (config->sync != 0) c.sync = config->sync;
     if (config->max_message_bytes != 0) c.max_message_bytes = config->max_message_bytes;
@@ -141,8 +148,8 @@ static int look_up(struct beck *db, const char *name, uint64_t *id, beck_topic_c
     return t == NULL ? BECK_NOT_FOUND : 0;
 }
 
-static int make_handle(struct beck *db, const char *name, uint64_t id, const beck_topic_config *config,
-                       struct beck_topic **topic)
+static int make_handle(struct beck *db, const char *name, uint64_t id,
+                       const beck_topic_config *config, struct beck_topic **topic)
 {
     struct beck_topic *t = calloc(1, sizeof *t);
     size_t n = strlen(name) + 1;
@@ -164,7 +171,8 @@ static int make_handle(struct beck *db, const char *name, uint64_t id, const bec
     return 0;
 }
 
-int topic_open(struct beck *db, const char *name, const beck_topic_config *config, struct beck_topic **topic)
+int topic_open(struct beck *db, const char *name, const beck_topic_config *config,
+               struct beck_topic **topic)
 {
     beck_topic_config found;
     uint64_t id = 0;
@@ -177,8 +185,10 @@ int topic_open(struct beck *db, const char *name, const beck_topic_config *confi
     pthread_mutex_lock(&db->mutex);
     struct beck_topic *t = db->topics;
     while (t != NULL && t->id != id) t = t->next;
-    if (t != NULL) *topic = t;
-    else rc = make_handle(db, name, id, &found, topic);
+    if (t != NULL)
+        *topic = t;
+    else
+        rc = make_handle(db, name, id, &found, topic);
     pthread_mutex_unlock(&db->mutex);
     return rc;
 }
@@ -230,8 +240,10 @@ static int topic_partition(struct beck_topic *t, uint32_t index, struct partitio
         rc = p == NULL ? err_set(BECK_NOMEM, "out of memory")
                        : partition_open(p, &t->db->cat, t->id, index, t->name, &t->config);
         if (rc == BECK_NOT_FOUND) rc = err_set(BECK_DELETED, "topic %s was deleted", t->name);
-        if (rc == 0) atomic_store_explicit(&t->parts[index], p, memory_order_release);
-        else free(p);
+        if (rc == 0)
+            atomic_store_explicit(&t->parts[index], p, memory_order_release);
+        else
+            free(p);
         *out = p;
     }
     pthread_mutex_unlock(&t->mutex);
@@ -240,8 +252,8 @@ static int topic_partition(struct beck_topic *t, uint32_t index, struct partitio
 
 /* ---- Append ---- */
 
-int topic_append(struct beck_topic *topic, uint32_t partition, const beck_record *records, size_t count,
-                 uint32_t sync, int64_t *base_offset)
+int topic_append(struct beck_topic *topic, uint32_t partition, const beck_record *records,
+                 size_t count, uint32_t sync, int64_t *base_offset)
 {
     _Alignas(8) uint8_t small[STACK_BATCH_BYTES];
     uint8_t *bytes = small;
@@ -251,16 +263,18 @@ int topic_append(struct beck_topic *topic, uint32_t partition, const beck_record
     int rc = 0;
     if (UNLIKELY(catalog_moved(&topic->db->cat))) rc = refresh_config(topic);
     if (rc == 0 && UNLIKELY(partition >= topic->config.partitions))
-        rc = err_set(BECK_INVALID, "topic %s has no partition %u, only 0 to %u", topic->name, partition,
-                     topic->config.partitions - 1);
+        rc = err_set(BECK_INVALID, "topic %s has no partition %u, only 0 to %u", topic->name,
+                     partition, topic->config.partitions - 1);
     if (rc == 0) rc = topic_partition(topic, partition, &p);
-    if (rc == 0) rc = batch_measure(records, count, os_now_ms(), topic->config.max_message_bytes, &plan);
+    if (rc == 0)
+        rc = batch_measure(records, count, os_now_ms(), topic->config.max_message_bytes, &plan);
     if (rc < 0) return rc;
     uint64_t span = frame_span(plan.bytes);
     if (span > sizeof small && (bytes = malloc((size_t)span)) == NULL)
         return err_set(BECK_NOMEM, "out of memory");
     batch_encode(bytes + FRAME_BYTES, records, count, 0, &plan);
-    struct partition_batch batch = {bytes, (uint32_t)plan.bytes, (uint32_t)count, plan.max_timestamp};
+    struct partition_batch batch = {bytes, (uint32_t)plan.bytes, (uint32_t)count,
+                                    plan.max_timestamp};
     rc = partition_append(p, &batch, sync, &base);
     if (bytes != small) free(bytes);
     if (rc == 0 && base_offset != NULL) *base_offset = (int64_t)base;
@@ -276,7 +290,8 @@ static void describe_partition(const struct partition_picture *part, const struc
     for (uint32_t i = 0; i < part->count; i++) bytes += place_bytes(&part->segments[i].place);
     uint64_t end = atomic_load(&cell->visible);
     *info = (beck_partition_info){
-        .start_offset = (int64_t)(part->count > 0 ? max_u64(part->start, part->segments[0].base) : end),
+        .start_offset =
+            (int64_t)(part->count > 0 ? max_u64(part->start, part->segments[0].base) : end),
         .end_offset = (int64_t)end,
         .stable_offset = (int64_t)atomic_load(&cell->stable),
         .bytes = bytes,
@@ -291,7 +306,8 @@ static int fill_list(struct beck *db, struct topic_picture **topics, size_t coun
         partitions += topics[i]->partitions;
         names += strlen(topics[i]->name) + 1;
     }
-    size_t bytes = (count + 1) * sizeof(beck_topic_info) + partitions * sizeof(beck_partition_info) + names;
+    size_t bytes =
+        (count + 1) * sizeof(beck_topic_info) + partitions * sizeof(beck_partition_info) + names;
     beck_topic_info *info = calloc(1, bytes);
     if (info == NULL) return err_set(BECK_NOMEM, "out of memory");
     beck_partition_info *parts = (beck_partition_info *)(void *)(info + count + 1);
@@ -304,8 +320,10 @@ static int fill_list(struct beck *db, struct topic_picture **topics, size_t coun
         for (uint32_t k = 0; k < t->partitions; k++) {
             struct cell_ref ref = {NULL, NULL};
             if (t->parts[k].cell == NO_CELL) continue; /* made this instant: empty */
-            if (db->cat.coord == NULL) ref.ro = &db->cat.private_cells[t->parts[k].cell];
-            else if (coord_cell(&db->coord, t->parts[k].cell, &ref) < 0) continue;
+            if (db->cat.coord == NULL)
+                ref.ro = &db->cat.private_cells[t->parts[k].cell];
+            else if (coord_cell(&db->coord, t->parts[k].cell, &ref) < 0)
+                continue;
             describe_partition(&t->parts[k], ref.ro, &parts[k]);
         }
         parts += t->partitions;

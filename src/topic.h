@@ -11,10 +11,12 @@ BECK_PRIVATE int topic_open(struct beck *db, const char *name, const beck_topic_
                             struct beck_topic **topic);
 BECK_PRIVATE void topic_close_all(struct beck *db);
 /* All topics, or with a name just that one. */
-BECK_PRIVATE int topic_list(struct beck *db, const char *name, const beck_topic_info **topics, size_t *count);
+BECK_PRIVATE int topic_list(struct beck *db, const char *name, const beck_topic_info **topics,
+                            size_t *count);
 
 /* Append records as one batch to one partition. */
-BECK_PRIVATE int topic_append(struct beck_topic *topic, uint32_t partition, const beck_record *records,
-                              size_t count, uint32_t sync, int64_t *base_offset);
+BECK_PRIVATE int topic_append(struct beck_topic *topic, uint32_t partition,
+                              const beck_record *records, size_t count, uint32_t sync,
+                              int64_t *base_offset);
 
 #endif
