@@ -6,10 +6,10 @@
  * `visible` has moved. Replay copies with pread and believes only what guard and CRC prove.
  *
  *  [C1] one batch of entries is stable before the next is written, and before anybody can see it
- *  [C2] `visible` of the catalog's cell moves with every batch, so a stale picture is found by one
- *  load
- *  [C4] an intact frame behind the end was being appended by somebody who died: it is stable, then
- *  seen
+ *  [C2] `visible` of the catalog's cell moves with every batch, so a stale picture is found by
+ *       one load
+ *  [C4] an intact frame behind the end was being appended by somebody who died: it is stable,
+ *       then seen
  *
  * A crash before the sync of a batch leaves a torn frame, which the next append overwrites; after
  * it, a frame that repair or recovery adopts. While the catalog moves into its spare, the spare's
@@ -696,7 +696,7 @@ int catalog_cell(struct catalog *cat, uint64_t topic, uint32_t partition, struct
 static int make_extent(struct catalog *cat)
 {
     struct segment_place place = {.blocks = EXTENT_BLOCKS};
-    uint64_t size;
+    uint64_t size = 0;
     int rc = os_size(&cat->file->os, &size);
     pthread_mutex_lock(&cat->mutex);
     take_extents(cat);

@@ -10,8 +10,8 @@
  * doc/CONCURRENCY.md states the protocols; here is what keeps them:
  *  [S1] a word's owner is dead when the slot's byte is free or its generation differs
  *  [S2] a slot with an unsettled intent is not claimed
- *  [L1] a lock word changes hands only by compare-and-swap from 0 or from the exact word of a dead
- *  owner
+ *  [L1] a lock word changes hands only by compare-and-swap from 0 or from the exact word of a
+ *       dead owner
  *  [L3] only death breaks a lock, never time
  *  [W1] flag, fence, look again, then sleep; publish, fence, exchange the flag, wake
  *  [W2] beyond what one call can wait for, the bell

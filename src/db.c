@@ -1,16 +1,13 @@
 /* db.c -- the handle: open, close, gate, fork */
 /*
- *     gate --> alone? --yes--> residue, catalog, recovery, area rebuilt, slot --> instance --> gate
- *     back
- *                  `--no---> layout checked, slot, catalog up to visible ------------------> gate
- *                  back
+ *     gate --> alone? --yes--> residue, area, slot, catalog, recovery, instance --> gate back
+ *                  `--no---> layout checked, slot, catalog up to visible --------> gate back
  *
- *  [O1] who is alone rebuilds the whole area; the instance id comes last, so that nobody joins half
- *  of it
+ *  [O1] who is alone rebuilds the whole area; the instance id comes last, so that nobody joins
+ *       half of it
  *  [O2] the clean mark is removed before the first modification, not when the file is opened
  *  [O3] the last to close makes everything stable, writes the tails, trims, sets the mark and
- *  zeroes the
- *       area; with poison or an unsettled intent it leaves the file unclean
+ *       zeroes the area; with poison or an unsettled intent it leaves the file unclean
  *
  * A crash while opening alone leaves instance 0, or no slot held: the next opener is alone again. A
  * crash while closing leaves the file unclean, or clean with an area that is not zero, which nobody

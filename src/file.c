@@ -4,9 +4,8 @@
  *     64 KiB .. 224 KiB         the coordination area
  *     224 KiB ..                segments
  *
- * Invariants
- *  [C3] a superblock changes as copy A, sync, copy B, sync: at every instant one copy is whole and
- *  stable
+ *  [C3] a superblock changes as copy A, sync, copy B, sync: at every instant one copy is whole
+ *       and stable
  *
  * A crash while formatting leaves zeroed superblocks, which the next opener formats again; the
  * content is stable before the first superblock is written, and the name of the file before anybody

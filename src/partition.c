@@ -1,16 +1,13 @@
 /* partition.c -- append, roll, group commit and take-over of one partition */
 /*
- *     take the lock -> frame behind the tail -> new tail -> written, visible (os) -> release ->
- *     wake
- *                                                            `-> sync as a group -> stable, visible
- *                                                            (sync)
+ *     lock -> frame behind the tail -> new tail -> written, visible (os) -> unlock -> wake
+ *                                                     `-> sync as a group -> stable, visible (sync)
  *
  *  [P1] the tail the flip points to is whole at every instruction; a take-over starts there and
- *  adopts
- *       every intact frame behind it
+ *       adopts every intact frame behind it
  *  [P2] what is visible is intact, and in a `sync` topic stable; `visible` only rises
- *  [P3] `stable` is a prefix: it is raised to S after all bytes in [stable, S) were synced without
- *  error
+ *  [P3] `stable` is a prefix: it is raised to S after all bytes in [stable, S) were synced
+ *       without error
  *  [P4] the bytes of a segment are written under its partition's lock only
  *  [L2] who takes the lock from the dead repairs first
  *  [L4] a dead partition lock is taken over under the catalog's lock only

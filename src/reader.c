@@ -4,9 +4,8 @@
  * walks frames from where it stands. It reads a mapping while its pin says which segment, or a
  * checked copy.
  *
- *  [R1] pin, fence, and only then ask whether the catalog has moved: a segment that was still there
- *  then
- *       cannot be reused before the pin is taken back
+ *  [R1] pin, fence, and only then ask whether the catalog has moved: a segment that was still
+ *       there then cannot be reused before the pin is taken back
  *  [R3] nothing at or above `visible` is ever handed out
  *
  * What stops a walk below `visible`: the end of a sealed segment (go on in the next), a segment

@@ -5,11 +5,11 @@
  * anywhere and done again: until the batch is stable nothing has changed, after it there is nothing
  * unsealed left.
  *
- *  [V1] below what is known durable nothing is cut: damage there stays, is reported, and reads as a
- *  gap
+ *  [V1] below what is known durable nothing is cut: damage there stays, is reported, and reads
+ *       as a gap
  *  [V2] above it a partition ends at its first frame that is not intact
  *  [V3] nothing is ever appended behind a cut in the same segment: frames from before could show
- *  through
+ *       through
  *
  * Durable is: what a TAIL or SEAL calls stable, what any intact frame's `stable` proves (a later
  * segment proves all earlier ones), and, when the page cache was never lost, whatever is intact. */

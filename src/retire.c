@@ -1,15 +1,12 @@
 /* retire.c -- frees what was deleted once nobody reads it */
 /*
- *     DELETE stable -> cells marked under their locks -> fence -> pins scanned -> FREE stable ->
- *     reuse
+ *     DELETE stable -> cells marked under lock -> fence -> pins scanned -> FREE stable -> reuse
  *
- *  [P5] a deleted topic's cells are marked under their locks before its first segment is freed: a
- *  writer
- *       with an old picture finds out before it stores a byte
- *  [R2] the scan of the pins comes after the news is visible; a reader that pins later sees the
- *  news
+ *  [P5] a deleted topic's cells are marked under their locks before its first segment is freed:
+ *       a writer with an old picture finds out before it stores a byte
  *
- * A crash between any two steps leaves retired segments, and the next one to look goes on. */
+ * The scan of the pins comes after the news is visible ([R2], coord.c); a reader that pins later
+ * sees the news. A crash between any two steps leaves retired segments, and the next one to look goes on. */
 #include "retire.h"
 
 #include "err.h"
