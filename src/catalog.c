@@ -373,21 +373,31 @@ static void take_extents(struct catalog *cat)
     }
 }
 
+/* While a place handed out before waits for its entry, the catalog itself must not take it. */
 static int place_locked(struct catalog *cat, uint64_t bytes, struct segment_place *place)
 {
+    struct space *space = &cat->picture.space;
     uint64_t blocks = align_up(bytes, BLOCK_BYTES) / BLOCK_BYTES;
+    if (blocks > SEGMENT_BYTES_LIMIT / BLOCK_BYTES + 1)
+        return err_set(BECK_LIMIT, "a segment of %llu bytes is too large",
+                       (unsigned long long)bytes);
     take_extents(cat);
-    *place = (struct segment_place){.id = cat->picture.next_segment, .blocks = (uint32_t)blocks};
-    place->block = space_find(&cat->picture.space, place->blocks);
-    if (place->block == 0 || blocks > SEGMENT_BYTES_LIMIT / BLOCK_BYTES + 1)
-        return err_set(BECK_LIMIT, "the file cannot grow by %llu bytes", (unsigned long long)bytes);
+    *place = (struct segment_place){.id = max_u64(cat->picture.next_segment, cat->pending.id + 1),
+                                    .blocks = (uint32_t)blocks};
+    bool keep = cat->pending.id != 0 &&
+                space_take(space, cat->pending.block, cat->pending.blocks) == 0;
+    place->block = space_find(space, place->blocks);
+    if (keep) space_give(space, cat->pending.block, 0);
+    if (place->block == 0) return err_set(BECK_LIMIT, "the file cannot grow any more");
     return os_random(&place->salt, sizeof place->salt);
 }
 
 int catalog_place(struct catalog *cat, uint64_t bytes, struct segment_place *place)
 {
     pthread_mutex_lock(&cat->mutex);
+    cat->pending.id = 0;
     int rc = place_locked(cat, bytes, place);
+    if (rc == 0) cat->pending = *place;
     pthread_mutex_unlock(&cat->mutex);
     return rc;
 }
@@ -586,6 +596,7 @@ int catalog_append(struct catalog *cat, const struct entry *entries, size_t coun
     if (wants_snapshot(cat)) rc = catalog_snapshot(cat);
     if (rc == BECK_FULL || rc == BECK_LIMIT) rc = 0; /* it can wait */
     if (rc == 0) rc = append_to_log(cat, entries, count);
+    cat->pending.id = 0;
     pthread_mutex_unlock(&cat->mutex);
     return rc;
 }

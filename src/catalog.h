@@ -25,6 +25,7 @@ struct catalog {
     struct segment_place *chain; /* all its segments, for their space */
     size_t chain_count;
     size_t chain_capacity;
+    struct segment_place pending; /* handed out by catalog_place, not yet in the picture */
     uint64_t root_flips;
     uint32_t extents_taken; /* coordination extents entered into picture.space */
     _Atomic uint64_t seen;  /* entries applied: at.next, readable without the mutex */
@@ -58,7 +59,7 @@ BECK_PRIVATE int catalog_append(struct catalog *cat, const struct entry *entries
 BECK_PRIVATE int catalog_mark_unclean(struct catalog *cat);
 
 /* Find a free place for a segment of at least `bytes` and give it an id and a salt. Nothing is
- * written. Holds: catalog. */
+ * written; the next append leaves the place alone. Holds: catalog. */
 BECK_PRIVATE int catalog_place(struct catalog *cat, uint64_t bytes, struct segment_place *place);
 
 /* The cell of a partition. Takes: mutex. NOT_FOUND when the topic is gone. */

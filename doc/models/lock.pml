@@ -1,25 +1,31 @@
 /*
  * lock.pml -- lock words: death, take-over, repair, slots used again  [L1] [L2] [L3] [L4] [S1] [S2]
  *
- * Two lock words, that of the catalog and that of one partition. Handles append (partition lock) or roll the partition
- * (catalog lock, then partition lock). A handle may be killed between any two instructions. A newcomer claims the
- * slot of a dead one. A wait ends by a wake; only after a death may it also end by time, so without deaths this proves
- * that no wake-up is lost. A wait that never ends is an invalid end state.
+ * Two lock words, that of the catalog and that of one partition. Handles append (partition lock)
+ * or roll the partition (catalog lock, then partition lock). A handle may be killed between any
+ * two instructions. A newcomer claims the slot of a dead one. A wait ends by a wake; only after
+ * a death may it also end by time, so without deaths this proves that no wake-up is lost. A wait
+ * that never ends is an invalid end state.
  *
  * run: ok MAXDEATHS=0
  * run: ok MAXDEATHS=1
  * run: ok MAXDEATHS=2
- * run: caught NO_GENERATION        a dead owner's slot is used again, and its lock looks held
- * run: caught GENERATION_LATE      a claimed slot is used before its generation was raised
- * run: caught TAKE_BY_STORE        take-over by a store instead of compare-and-swap
- * run: caught BREAK_BY_TIME        a stopped owner's lock is broken
- * run: caught NO_REPAIR            what the dead owner left half done is used
- * run: caught REPAIR_LATE          a take-over gives the lock to others before it repairs
- * run: caught PARTITION_FIRST      a dead partition lock is taken over without the catalog lock
- * run: caught CATALOG_UNREPAIRED   the catalog lock is taken over, but not repaired, before the partition
- * run: caught MAXDEATHS=0 TAKE_WITHOUT_BIT   who has slept takes the lock with the contended bit clear
- * run: caught MAXDEATHS=0 NO_WAKE            the lock is given back without a look at the bit
- * run: caught WITNESS_ROLL         a roll that died between catalog and tail is met and finished
+ * run: caught NO_GENERATION                 a dead owner's slot is used again, and its lock looks
+ *                                           held
+ * run: caught GENERATION_LATE               a claimed slot is used before its generation was raised
+ * run: caught TAKE_BY_STORE                 take-over by a store instead of compare-and-swap
+ * run: caught BREAK_BY_TIME                 a stopped owner's lock is broken
+ * run: caught NO_REPAIR                     what the dead owner left half done is used
+ * run: caught REPAIR_LATE                   a take-over gives the lock to others before it repairs
+ * run: caught PARTITION_FIRST               a dead partition lock is taken over without the catalog
+ *                                           lock
+ * run: caught CATALOG_UNREPAIRED            the catalog lock is taken over, but not repaired,
+ *                                           before the partition
+ * run: caught MAXDEATHS=0 TAKE_WITHOUT_BIT  who has slept takes the lock with the contended bit
+ *                                           clear
+ * run: caught MAXDEATHS=0 NO_WAKE           the lock is given back without a look at the bit
+ * run: caught WITNESS_ROLL                  a roll that died between catalog and tail is met and
+ *                                           finished
  */
 #ifndef MAXDEATHS
 #define MAXDEATHS 2
@@ -62,7 +68,8 @@ byte deaths;
 inline enter(l) { assert(holder[l] == 0); holder[l] = me + 1 }          /* [L1] */
 inline leave(l) { assert(holder[l] == me + 1); holder[l] = 0 }
 
-/* Sleeps until the word changes. The bit is set first; the kernel compares the low half once more. */
+/* Sleeps until the word changes. The bit is set first; the kernel compares the low half once more.
+ */
 inline wait_for(l)
 {
     atomic {
@@ -82,7 +89,8 @@ inline wait_for(l)
         };
         if
         :: asleep[me] == 0
-        :: asleep[me] != 0 && deaths > 0 && (word[l] != w || DEAD(w)) -> asleep[me] = 0     /* time-out */
+        :: asleep[me] != 0 && deaths > 0 && (word[l] != w || DEAD(w)) ->
+            asleep[me] = 0              /* time-out */
         fi;
 #ifndef TAKE_WITHOUT_BIT
         slept = BIT

@@ -1,27 +1,31 @@
 /*
  * open.pml -- gate, alone, join, recovery, clean mark, last close  [O1] [O2] [O3] [Y1]
  *
- * Three handles, one after the other or at the same time, open, perhaps write one record, sync it, and close. Any of them may
- * be killed between any two instructions. One sync may fail: what was in the page cache and not on disk is then
- * clean, and the error is told once to each descriptor, to later ones only while nobody was told. What recovery
- * takes for durable must be on disk, a file whose mark is clean on disk must need no recovery at any moment, and
- * nothing acknowledged is lost.
+ * Three handles, one after the other or at the same time, open, perhaps write one record, sync
+ * it, and close. Any of them may be killed between any two instructions. One sync may fail: what
+ * was in the page cache and not on disk is then clean, and the error is told once to each
+ * descriptor, to later ones only while nobody was told. What recovery takes for durable must be
+ * on disk, a file whose mark is clean on disk must need no recovery at any moment, and nothing
+ * acknowledged is lost.
  *
  * run: ok
  * run: ok NO_ERROR
- * run: caught MARK_LATE           the first modification comes before the clean mark is gone from the disk
- * run: caught MARK_FIRST          the last close sets the mark before it syncs
- * run: caught LAST_UNCHECKED      a handle that closes does not look whether others are left
- * run: caught CLOSE_POISONED      the last close sets the mark in spite of poison
- * run: caught REBUILD_FIRST       the area is rebuilt, and poison forgotten, before recovery is done
- * run: caught RECOVER_UNGUARDED   recovery syncs without leaving an intent in the old area
- * run: caught TRUST_CACHE         poison or an intent is found, and the page cache is trusted
- * run: caught NO_GATE             open and close decide without the gate
- * run: caught WITNESS_DIRTY       an opener finds poison or an intent
+ * run: caught MARK_LATE          the first modification comes before the clean mark is gone from
+ *                                the disk
+ * run: caught MARK_FIRST         the last close sets the mark before it syncs
+ * run: caught LAST_UNCHECKED     a handle that closes does not look whether others are left
+ * run: caught CLOSE_POISONED     the last close sets the mark in spite of poison
+ * run: caught REBUILD_FIRST      the area is rebuilt, and poison forgotten, before recovery is done
+ * run: caught RECOVER_UNGUARDED  recovery syncs without leaving an intent in the old area
+ * run: caught TRUST_CACHE        poison or an intent is found, and the page cache is trusted
+ * run: caught NO_GATE            open and close decide without the gate
+ * run: caught WITNESS_DIRTY      an opener finds poison or an intent
  */
 #define H 3
 
-/* The file: a number in the cache and on disk; what lies above the disk's is dirty, or lost when `clean_lost`. */
+/* The file: a number in the cache and on disk; what lies above the disk's is dirty, or lost when
+ * `clean_lost`.
+ */
 byte cache, disk;
 bool lost;                      /* cache > disk, and the kernel believes that all is written */
 bool mark = true, mark_disk = true;
@@ -100,7 +104,9 @@ inline recover()
     assert(bad || cache >= acked)
 }
 
-/* Sync under the sync lock word, with the intent set; error: poison. A dead owner's intent: poison, the strictest answer. */
+/* Sync under the sync lock word, with the intent set; error: poison. A dead owner's intent:
+ * poison, the strictest answer.
+ */
 inline guarded_sync()                                                   /* [Y1] */
 {
     atomic { leader == 0 || killed[leader - 1] -> leader = me + 1 };
@@ -243,7 +249,9 @@ inline die(i)
     }
 }
 
-/* Deaths; writeback by the kernel in any order; and what a power cut at this moment would show. [O2] [O3] */
+/* Deaths; writeback by the kernel in any order; and what a power cut at this moment would show.
+ * [O2] [O3]
+ */
 active proctype environment()
 {
 end:

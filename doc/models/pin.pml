@@ -1,28 +1,33 @@
 /*
  * pin.pml -- pin, retire, free, use again  [R1] [R2] [C2] [S1] [S2]
  *
- * One run of blocks, used by segment 1, then 2, then 3. The freeing handle (slot 0) retires the segment, scans the pins,
- * frees it, and writes the next segment over it. Its own handle has a consumer too; so has slot 1, whose handle may be
- * killed, after which a newcomer claims the slot. Stores to a pin and to the catalog's `visible` go through store
- * buffers: they reach the others at any later time, at the latest at a fence.
+ * One run of blocks, used by segment 1, then 2, then 3. The freeing handle (slot 0) retires the
+ * segment, scans the pins, frees it, and writes the next segment over it. Its own handle has a
+ * consumer too; so has slot 1, whose handle may be killed, after which a newcomer claims the
+ * slot. Stores to a pin and to the catalog's `visible` go through store buffers: they reach the
+ * others at any later time, at the latest at a fence.
  *
  * run: ok
  * run: ok NO_DEATH
- * run: caught NO_RECHECK_AFTER_PIN        the reader does not look at the catalog after it has pinned
- * run: caught NO_FENCE_READER             the reader loads `visible` before its pin can be seen
- * run: caught NO_FENCE_FREER              the pins are scanned before RETIRE can be seen
- * run: caught FREE_BEFORE_RETIRE_VISIBLE  the pins are scanned before RETIRE is published
- * run: caught NO_SCAN                     the pins are not scanned
- * run: caught OWN_SLOT_PROBED             one's own slot is probed: "free", so one's own pins do not count
+ * run: caught NO_RECHECK_AFTER_PIN         the reader does not look at the catalog after it has
+ *                                          pinned
+ * run: caught NO_FENCE_READER              the reader loads `visible` before its pin can be seen
+ * run: caught NO_FENCE_FREER               the pins are scanned before RETIRE can be seen
+ * run: caught FREE_BEFORE_RETIRE_VISIBLE   the pins are scanned before RETIRE is published
+ * run: caught NO_SCAN                      the pins are not scanned
+ * run: caught OWN_SLOT_PROBED              one's own slot is probed: "free", so one's own pins do
+ *                                          not count
  * run: caught DEAD_PINS_COUNT NO_NEWCOMER  a dead reader's pin holds its segment for ever
- * run: caught RESIDUE_KEPT IDLE_NEWCOMER  a claimed slot keeps the dead owner's pins
- * run: caught UNPIN_EARLY                 the pin is given back before the last use of the records
- * run: caught WITNESS_REFRESH             a reader finds after pinning that the catalog has moved
- * run: caught WITNESS_HELD                the freeing handle finds a pin of a live slot
+ * run: caught RESIDUE_KEPT IDLE_NEWCOMER   a claimed slot keeps the dead owner's pins
+ * run: caught UNPIN_EARLY                  the pin is given back before the last use of the records
+ * run: caught WITNESS_REFRESH              a reader finds after pinning that the catalog has moved
+ * run: caught WITNESS_HELD                 the freeing handle finds a pin of a live slot
  */
 #define ROUNDS 2        /* segments 1 and 2 are retired */
 
-/* The catalog is its `visible`: 3 * k = segment k + 1 is live, + 1 = it is retired, + 2 = it is free. */
+/* The catalog is its `visible`: 3 * k = segment k + 1 is live, + 1 = it is retired, + 2 = it is
+ * free.
+ */
 #define LIVE(v)     ((v) % 3 == 0)
 #define SEGMENT(v)  ((v) / 3 + 1)
 
@@ -40,12 +45,31 @@ inline store_pin(s, value)
 {
     atomic { !pin_held[s] -> pin_next[s] = value; pin_held[s] = true }
 }
-inline fence_pin(s)   { atomic { if :: pin_held[s] -> pin[s] = pin_next[s]; pin_held[s] = false; pin_next[s] = 0 :: else fi } }
+
+inline fence_pin(s)
+{
+    atomic {
+        if
+        :: pin_held[s] -> pin[s] = pin_next[s]; pin_held[s] = false; pin_next[s] = 0
+        :: else
+        fi
+    }
+}
+
 inline store_visible(value)
 {
     atomic { !visible_held -> visible_next = value; visible_held = true }
 }
-inline fence_visible() { atomic { if :: visible_held -> visible = visible_next; visible_held = false :: else fi } }
+
+inline fence_visible()
+{
+    atomic {
+        if
+        :: visible_held -> visible = visible_next; visible_held = false
+        :: else
+        fi
+    }
+}
 
 /* The store buffers drain when they like. */
 active proctype buffers()
@@ -65,7 +89,7 @@ inline read_one()
 {
     picture = visible;
     do
-    :: !LIVE(picture) -> picture = visible              /* a gap: nothing to read until the next ADD */
+    :: !LIVE(picture) -> picture = visible      /* a gap: nothing to read until the next ADD */
     :: LIVE(picture) ->
         segment = SEGMENT(picture);
         store_pin(s, segment);
@@ -105,7 +129,9 @@ proctype consumer(byte s; byte times; bool mortal)
     } unless { mortal && killed }
 }
 
-/* [S2] lock the byte, clear the residue, use. A new process: nothing of the old store buffer is left. */
+/* [S2] lock the byte, clear the residue, use. A new process: nothing of the old store buffer is
+ * left.
+ */
 proctype newcomer()
 {
     byte picture, segment, s = 1;

@@ -1,33 +1,42 @@
 /*
  * sync.pml -- sync, intent, poison, group commit  [Y1] [Y2] [Y3] [Y4] [P3]
  *
- * Handles 0 and 1 have joined, 2 is a newcomer. Each appends one record and wants it acknowledged; handle 0 has a second
- * thread that syncs something else. One writeback fails: its pages become clean without being on disk, and the error
- * is told once to each descriptor that was open then, and to later ones only as long as nobody was told. Handles
- * may be killed between any two instructions. A record that is acknowledged must be on disk, with all before it.
+ * Handles 0 and 1 have joined, 2 is a newcomer (OLD=1: 1 and 2 are). Each appends one record and
+ * wants it acknowledged. SECOND_THREAD: no newcomer, handle 0 has a second thread that syncs too.
+ * TWICE: handle 0 only syncs, twice, for something else. One writeback fails: its pages become
+ * clean without being on disk, and the error is told once to each descriptor that was open then,
+ * and to later ones only as long as nobody was told. Handles may be killed between any two
+ * instructions. A record that is acknowledged must be on disk, with all before it, and visible.
  *
  * run: ok
  * run: ok OLD=1
  * run: ok SECOND_THREAD
  * run: ok TWICE
- * run: ok REWRITE IDLE
- * run: caught TWICE IDLE  who could settle is alive and makes no call: the newcomer waits for ever
- * run: caught TWICE NEWCOMER_PUBLISHES  a newcomer ignores intents
- * run: caught TWICE DEAD_INTENTS_ONLY  a newcomer ignores the intent of a live handle that was stopped before it poisoned
- * run: caught TWICE POISON_BEFORE_INTENTS  poison is read, then the intents: the owner poisons and clears in between
- * run: caught NO_POISON_RECHECK      poison is read before the append only
- * run: caught TWICE INTENT_CLEARED_FIRST  the intent is cleared, then the poison set
- * run: caught TWICE NO_INTENT  no intent is set
- * run: caught SECOND_THREAD NO_MUTEX           a second thread of the handle eats the error
- * run: caught PUBLISH_BEFORE_SYNC    the end is read after the sync
- * run: caught LAST_SEGMENT_ONLY      only the segment of the tail is synced
- * run: caught TWICE SETTLE_BY_NEWCOMER  a handle that joined after the intent settles it
- * run: caught TWICE SETTLE_DEAD_CHECK_LATE  the owner is found dead after the settling sync: it may have synced once more
- * run: caught TWICE CLAIM_WITH_INTENT  a newcomer claims the slot of a dead owner and clears its intent
- * run: caught TWICE NO_ELIGIBLE_NO_POISON  a dead intent that nobody can settle is left: the newcomer waits for ever
- * run: caught STABLE_FIRST           `stable` is raised before `visible`: acknowledged, but not yet to be read
- * run: caught WITNESS_SETTLED        an intent is settled without an error
- * run: caught WITNESS_FOLLOWER       a record is acknowledged by the sync of another handle
+ * run: ok TWICE REWRITE IDLE
+ * run: caught TWICE IDLE                    who could settle is alive and makes no call: the
+ *                                           newcomer waits for ever
+ * run: caught TWICE NEWCOMER_PUBLISHES      a newcomer ignores intents
+ * run: caught TWICE DEAD_INTENTS_ONLY       a newcomer ignores the intent of a live handle that was
+ *                                           stopped before it poisoned
+ * run: caught TWICE POISON_BEFORE_INTENTS   poison is read, then the intents: the owner poisons and
+ *                                           clears in between
+ * run: caught NO_POISON_RECHECK             poison is read before the append only
+ * run: caught TWICE INTENT_CLEARED_FIRST    the intent is cleared, then the poison set
+ * run: caught TWICE NO_INTENT               no intent is set
+ * run: caught SECOND_THREAD NO_MUTEX        a second thread of the handle eats the error
+ * run: caught PUBLISH_BEFORE_SYNC           the end is read after the sync
+ * run: caught LAST_SEGMENT_ONLY             only the segment of the tail is synced
+ * run: caught TWICE SETTLE_BY_NEWCOMER      a handle that joined after the intent settles it
+ * run: caught TWICE SETTLE_DEAD_CHECK_LATE  the owner is found dead after the settling sync: it may
+ *                                           have synced once more
+ * run: caught TWICE CLAIM_WITH_INTENT       a newcomer claims the slot of a dead owner and clears
+ *                                           its intent
+ * run: caught TWICE NO_ELIGIBLE_NO_POISON   a dead intent that nobody can settle is left: the
+ *                                           newcomer waits for ever
+ * run: caught STABLE_FIRST                  `stable` is raised before `visible`: acknowledged, but
+ *                                           not yet to be read
+ * run: caught WITNESS_SETTLED               an intent is settled without an error
+ * run: caught WITNESS_FOLLOWER              a record is acknowledged by the sync of another handle
  */
 #define HANDLES   3
 #ifndef OLD
@@ -274,7 +283,9 @@ inline leave()
 #endif
 }
 
-/* The descriptor is opened before the handle joins. Alone it would recover instead: not in this model. */
+/* The descriptor is opened before the handle joins. Alone it would recover instead: not in this
+ * model.
+ */
 inline join_late()
 {
     skip;
@@ -313,7 +324,9 @@ proctype appender(byte h)
     } unless { killed[h] }
 }
 
-/* Syncs in a way that the partition's sync lock word knows nothing of, `times` times; before the last it appends. */
+/* Syncs in a way that the partition's sync lock word knows nothing of, `times` times; before the
+ * last it appends.
+ */
 proctype other_sync(byte h; byte times)
 {
     byte end;

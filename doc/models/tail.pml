@@ -1,11 +1,11 @@
 /*
- * tail.pml -- the tail and its flip, adoption after a death, `written`, `stable`, `visible`  [P1] [P2] [P3]
+ * tail.pml -- tail and flip, adoption after a death, `written`, `visible`  [P1] [P2] [P3]
  *
- * One segment. Writers append one or two frames under the partition lock, or give up in between; they may be killed
- * between any two stores. A frame is three stores, body, chain and guard, in this order or the
- * reverse; it is intact when the guard fits both. Old
- * bytes stay where they are until somebody overwrites them. With SYNC the topic is a `sync` topic: a leader, one at a time, syncs
- * up to `written` and raises `visible`.
+ * One segment. Writers append one or two frames under the partition lock, or give up in between;
+ * they may be killed between any two stores. A frame is three stores, body, chain and guard, in
+ * this order or the reverse; it is intact when the guard fits both. Old bytes stay where they
+ * are until somebody overwrites them. With SYNC the topic is a `sync` topic: a leader, one at a
+ * time, syncs up to `written` and raises `visible`.
  *
  * run: ok
  * run: ok SYNC
@@ -18,7 +18,8 @@
  * run: caught VISIBLE_AFTER_RELEASE  `visible` is stored after the lock was given back: it falls
  * run: caught REPAIR_HIDES           a repair does not raise `visible`
  * run: caught SYNC PUBLISH_UNSYNCED  the leader publishes what was written after it looked
- * run: caught SYNC PLAIN_STORE       `visible` of a `sync` topic is stored, not raised: a late leader lowers it
+ * run: caught SYNC PLAIN_STORE       `visible` of a `sync` topic is stored, not raised: a late
+ *                                    leader lowers it
  * run: caught SYNC WRITTEN_FIRST     `written` is raised before the frame is whole
  * run: caught WITNESS_ADOPTED        a dead writer's intact frame is adopted
  * run: caught WITNESS_TORN           a dead writer's torn frame is met
@@ -31,7 +32,9 @@
 #define MAXDEATHS 2
 #endif
 
-/* Frame at index i: intact when guard == body and chain is the guard before it. An id is never given twice. */
+/* Frame at index i: intact when guard == body and chain is the guard before it. An id is never
+ * given twice.
+ */
 byte body[FRAMES], chain[FRAMES], guard[FRAMES];
 byte next_id = 1;
 

@@ -1,33 +1,37 @@
 /*
  * wait.pml -- waiting for records: flag, fence, sleep; several partitions and the bell  [W1] [W2]
  *
- * Two partitions; one publisher each raises `visible` several times. One waiter wants partition 0; another wants both, by
- * the header's bell or by futex_waitv. No wait ends by time here: a lost wake-up is a waiter that sleeps
- * for ever, an invalid end state. A store goes through the store buffer of its process, and so does the or-ing of a bit into
- * a flag by a waiter (a processor may delay it behind a later load). The publisher's exchange acts at once on memory and
- * does not drain the buffer: weaker than x86, as a relaxed exchange may be.
+ * Two partitions; one publisher each raises `visible` several times. One waiter wants partition
+ * 0; another wants both, by the header's bell or by futex_waitv. No wait ends by time here: a
+ * lost wake-up is a waiter that sleeps for ever, an invalid end state. A store goes through the
+ * store buffer of its process, and so does the or-ing of a bit into a flag by a waiter (a
+ * processor may delay it behind a later load). The publisher's exchange acts at once on memory
+ * and does not drain the buffer: weaker than x86, as a relaxed exchange may be.
  *
- * The word slept on must change whenever a flag is taken: a cell has a bell of its own. Sleeping on `visible` itself
- * (SLEEP_ON_VISIBLE) loses wake-ups: the publisher raises to 1; the waiter reads 1, sets the flag, loads 1 again; the
- * publisher takes the flag and wakes nobody; the waiter sleeps, as `visible` still is 1; the publisher raises to 2, finds no
- * flag, and wakes nobody.
+ * The word slept on must change whenever a flag is taken: a cell has a bell of its own. Sleeping
+ * on `visible` itself (SLEEP_ON_VISIBLE) loses wake-ups: the publisher raises to 1; the waiter
+ * reads 1, sets the flag, loads 1 again; the publisher takes the flag and wakes nobody; the
+ * waiter sleeps, as `visible` still is 1; the publisher raises to 2, finds no flag, and wakes
+ * nobody.
  *
  * run: ok
  * run: ok SECOND_WAITER
  * run: ok BOTH
- * run: caught SLEEP_ON_VISIBLE    the word slept on does not change when the flag is taken
+ * run: caught SLEEP_ON_VISIBLE        the word slept on does not change when the flag is taken
  * run: caught SLEEP_ON_VISIBLE BOTH
- * run: caught NO_FENCE_WAITER     `visible` is loaded before the flag can be seen
- * run: caught NO_FENCE_PUBLISHER  the flag is taken before `visible` can be seen
- * run: caught NO_RELOAD           the waiter does not load `visible` again after setting the flag
- * run: caught NO_COMPARE          the kernel does not compare the word when it goes to sleep
- * run: caught FLAG_FIRST          the publisher takes the flag, then raises `visible`
- * run: caught FLAG_STORED         a waiter stores its bit instead of or-ing it: bit 2 of another is lost
- * run: caught WAKE_ONE SECOND_WAITER   one waiter is woken instead of all
- * run: caught BELL_READ_LATE      the bell is read after `visible`
- * run: caught BELL_NOT_RAISED     sleepers are woken, but the bell is not raised
- * run: caught ONE_FLAG            the waiter on the header's bell sets its bit in one flag only
- * run: caught WITNESS_SLEPT       a waiter really sleeps
+ * run: caught NO_FENCE_WAITER         `visible` is loaded before the flag can be seen
+ * run: caught NO_FENCE_PUBLISHER      the flag is taken before `visible` can be seen
+ * run: caught NO_RELOAD               the waiter does not load `visible` again after setting the
+ *                                     flag
+ * run: caught NO_COMPARE              the kernel does not compare the word when it goes to sleep
+ * run: caught FLAG_FIRST              the publisher takes the flag, then raises `visible`
+ * run: caught FLAG_STORED             a waiter stores its bit instead of or-ing it: bit 2 of
+ *                                     another is lost
+ * run: caught WAKE_ONE SECOND_WAITER  one waiter is woken instead of all
+ * run: caught BELL_READ_LATE          the bell is read after `visible`
+ * run: caught BELL_NOT_RAISED         sleepers are woken, but the bell is not raised
+ * run: caught ONE_FLAG                the waiter on the header's bell sets its bit in one flag only
+ * run: caught WITNESS_SLEPT           a waiter really sleeps
  */
 #define RAISES 2            /* times that each partition's `visible` is raised */
 #define W      3            /* waiters */
@@ -136,14 +140,24 @@ inline set_bit(p, value)
     atomic { held_bits[me * 2 + p] == 0 -> held_bits[me * 2 + p] = value }
 }
 
+inline drain_now(p)
+{
+    if
+    :: held_bits[me * 2 + p] != 0 ->
+        APPLY(p, held_bits[me * 2 + p]);
+        held_bits[me * 2 + p] = 0
+    :: else
+    fi
+}
+
 inline fence()
 {
 #ifdef NO_FENCE_WAITER
     skip
 #else
     atomic {
-        if :: held_bits[me * 2] != 0 -> APPLY(0, held_bits[me * 2]); held_bits[me * 2] = 0 :: else fi;
-        if :: held_bits[me * 2 + 1] != 0 -> APPLY(1, held_bits[me * 2 + 1]); held_bits[me * 2 + 1] = 0 :: else fi
+        drain_now(0);
+        drain_now(1)
     }
 #endif
 }
@@ -179,7 +193,9 @@ inline sleep_until_woken()
 #define LATE(x)
 #endif
 
-/* Read the bell, set the flag, fence, load `visible`, sleep on the bell. Wants all that p will ever have. [W1] */
+/* Read the bell, set the flag, fence, load `visible`, sleep on the bell. Wants all that p will
+ * ever have. [W1]
+ */
 proctype waiter(byte me; byte p)
 {
     byte seen, rung;
