@@ -352,6 +352,17 @@ int coord_add_extent(struct coord *c, uint32_t block)
     return 0;
 }
 
+void coord_note_written(const struct coord *c, uint32_t block)
+{
+    _Atomic uint32_t *mark = &coord_header(c)->written_blocks;
+    if (atomic_load(mark) < block) atomic_store(mark, block); /* a lost race only costs some zeros */
+}
+
+bool coord_was_written(const struct coord *c, uint32_t block)
+{
+    return block <= atomic_load(&coord_header(c)->written_blocks);
+}
+
 /* Only the copy the flip does not point to is ever written, so a copy read between two equal flips
  * is whole: nobody began to write it in between. */
 void cell_tail_snapshot(const struct cell *cell, struct tail *tail)

@@ -62,6 +62,7 @@ struct coord_header {
     _Atomic uint64_t instance; /* random, written last; 0 = being built, or nobody */
     _Atomic uint64_t joins;
     _Atomic uint64_t root_flips;
+    _Atomic uint32_t written_blocks; /* blocks below this have been written since they were allocated */
     uint64_t opened_bytes; /* size of the file before the area was built */
     _Atomic uint32_t poison;
     _Atomic uint32_t unclean; /* the superblocks say so */
@@ -164,6 +165,10 @@ BECK_PRIVATE int coord_cell(struct coord *c, uint32_t index, struct cell_ref *ce
 BECK_PRIVATE uint32_t coord_extent_block(const struct coord *c, uint32_t index);
 /* Register zeroed blocks as the next extent. Holds: catalog. LIMIT. */
 BECK_PRIVATE int coord_add_extent(struct coord *c, uint32_t block);
+
+/* Blocks below `block` have been in use: their space is allocated and written. A hint. */
+BECK_PRIVATE void coord_note_written(const struct coord *c, uint32_t block);
+BECK_PRIVATE bool coord_was_written(const struct coord *c, uint32_t block);
 
 /* Read the tail consistently without the lock: for sync leaders. */
 BECK_PRIVATE void cell_tail_snapshot(const struct cell *cell, struct tail *tail);

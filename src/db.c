@@ -191,6 +191,7 @@ static int open_alone(struct beck *db)
     struct coord_header *h = coord_header(&db->coord);
     struct cell_ref cell = coord_catalog_cell(&db->coord);
     h->opened_bytes = size;
+    coord_note_written(&db->coord, (uint32_t)(size / BLOCK_BYTES));
     atomic_store(&cell.rw->visible, db->cat.at.next);
     r.clean = super.state == SUPER_CLEAN;
     r.trusted = !distrust && file_same_boot(&db->file, &super);

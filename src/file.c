@@ -244,7 +244,7 @@ int file_make_segment(struct file *f, const struct segment_place *place, uint64_
 
 int file_zero(const struct file *f, uint64_t at, uint64_t bytes)
 {
-    static const uint8_t zeros[64 * 1024];
+    static const uint8_t zeros[256 * 1024];
     int rc = 0;
     while (rc == 0 && bytes > 0) {
         uint64_t n = min_u64(bytes, sizeof zeros);

@@ -42,6 +42,25 @@ int index_build(const struct segment_place *place, uint64_t base_offset, const u
     return 0;
 }
 
+void index_write(const struct file *f, const struct segment_place *place, uint64_t base_offset,
+                 uint32_t end, uint32_t *index_at, uint32_t *index_bytes)
+{
+    struct buf index = {0};
+    struct os_map map;
+    uint64_t at = align_up(end, FRAME_ALIGN);
+    *index_at = *index_bytes = 0;
+    if (os_map(&f->os, place_at(place), end, false, &map) < 0) return;
+    int rc = index_build(place, base_offset, map.data, end, &index);
+    os_unmap(&map);
+    if (rc == 0 && at + index.size <= place_bytes(place) &&
+        os_allocate(&f->os, place_at(place) + at, index.size) == 0 &&
+        os_write(&f->os, index.data, index.size, place_at(place) + at) == 0) {
+        *index_at = (uint32_t)at;
+        *index_bytes = (uint32_t)index.size;
+    }
+    buf_free(&index);
+}
+
 /* Read and verify; NULL when there is nothing usable. */
 static uint8_t *index_load(const struct file *f, const struct segment_place *place,
                            uint32_t index_at, uint32_t index_bytes, uint32_t *count)

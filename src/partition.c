@@ -231,8 +231,6 @@ static int sync_settled(struct partition *p, bool leader);
 /* Finish the active segment: stable when the class asks for it, indexed, its SEAL prepared. */
 static int seal_entry(struct partition *p, const struct tail *tail, struct entry *seal)
 {
-    struct buf index = {0};
-    uint8_t *data = NULL;
     int rc = use_segment(p, tail->segment);
     if (rc == 0 && p->config->sync == BECK_SYNC_SYNC) rc = sync_settled(p, false);
     if (rc < 0) return rc;
@@ -242,21 +240,11 @@ static int seal_entry(struct partition *p, const struct tail *tail, struct entry
                            .stable_offset = min_u64(atomic_load(&p->cell.rw->stable), tail->next),
                            .max_timestamp = tail->max_timestamp,
                            .end = tail->position};
-    if ((data = malloc(tail->position)) == NULL) rc = err_set(BECK_NOMEM, "out of memory");
-    if (rc == 0) rc = file_read_segment(p->cat->file, &p->place, 0, data, tail->position);
-    if (rc == 0) rc = index_build(&p->place, p->base, data, tail->position, &index);
-    uint64_t at = align_up(tail->position, FRAME_ALIGN);
-    if (rc == 0 && at + index.size <= place_bytes(&p->place))
-        rc = os_write(&p->cat->file->os, index.data, index.size, place_at(&p->place) + at);
-    if (rc == 0) {
-        seal->index_at = (uint32_t)at;
-        seal->index_bytes = (uint32_t)index.size;
-    }
-    uint64_t used = at + (rc == 0 ? index.size : 0);
+    index_write(p->cat->file, &p->place, p->base, seal->end, &seal->index_at, &seal->index_bytes);
+    uint64_t used = max_u64(seal->end, (uint64_t)seal->index_at + seal->index_bytes);
     seal->place.blocks = (uint32_t)(align_up(used, BLOCK_BYTES) / BLOCK_BYTES);
-    free(data);
-    buf_free(&index);
-    return 0; /* a segment without an index is only slower to search */
+    coord_note_written(p->cat->coord, p->place.block + seal->place.blocks);
+    return 0;
 }
 
 /* Holds: catalog and partition lock. Seal the active segment, if any, and go on in a new one. */
@@ -282,6 +270,9 @@ static int roll(struct partition *p, uint64_t need)
                          .max_timestamp = tail.max_timestamp,
                          .position = SEGMENT_HEADER_BYTES,
                          .zeroed = SEGMENT_HEADER_BYTES};
+    /* Blocks that were in use before need no zeros: guards tell old bytes from new ones. */
+    if (coord_was_written(p->cat->coord, add.place.block + add.place.blocks))
+        fresh.zeroed = (uint32_t)place_bytes(&add.place);
     cell_tail_set(cell, &fresh);
     return use_segment(p, fresh.segment);
 }
@@ -354,8 +345,8 @@ static int write_frame(struct partition *p, struct tail *tail, const struct part
     if (rc < 0) return rc;
     if (p->map.data != NULL) {
         if (UNLIKELY(end > p->populated)) {
-            os_populate(&p->map, tail->position, tail->zeroed);
-            p->populated = tail->zeroed;
+            p->populated = (uint32_t)min_u64(end + AHEAD_BYTES, tail->zeroed);
+            os_populate(&p->map, tail->position, p->populated);
         }
         os_store(p->map.data + tail->position, batch->bytes, FRAME_BYTES + batch->batch_bytes);
         return 0;

@@ -210,29 +210,14 @@ int recover_find_ends(struct recovery *r)
     return rc;
 }
 
-/* The index of a segment about to be sealed; without one it is only slower to search. */
 static void write_index(struct recovery *r, struct entry *seal)
 {
     struct segment_owner *owner = picture_owner(&r->cat->picture, seal->place.id);
     if (owner == NULL || seal->place.blocks == 0) return;
     struct segment *s = partition_segment(&owner->topic->parts[owner->partition], seal->place.id);
-    struct buf index = {0};
-    uint64_t at = align_up(seal->end, FRAME_ALIGN);
-    uint8_t *data = malloc(seal->end);
-    int rc =
-        data == NULL ? BECK_NOMEM : file_read_segment(r->cat->file, &s->place, 0, data, seal->end);
-    if (rc == 0) rc = index_build(&s->place, s->base, data, seal->end, &index);
-    if (rc == 0 && at + index.size <= place_bytes(&s->place))
-        rc = os_allocate(&r->cat->file->os, place_at(&s->place) + at, index.size);
-    if (rc == 0 && at + index.size <= place_bytes(&s->place))
-        rc = os_write(&r->cat->file->os, index.data, index.size, place_at(&s->place) + at);
-    if (rc == 0 && at + index.size <= place_bytes(&s->place)) {
-        seal->index_at = (uint32_t)at;
-        seal->index_bytes = (uint32_t)index.size;
-        seal->place.blocks = (uint32_t)(align_up(at + index.size, BLOCK_BYTES) / BLOCK_BYTES);
-    }
-    free(data);
-    buf_free(&index);
+    index_write(r->cat->file, &s->place, s->base, seal->end, &seal->index_at, &seal->index_bytes);
+    uint64_t used = max_u64(seal->end, (uint64_t)seal->index_at + seal->index_bytes);
+    seal->place.blocks = (uint32_t)(align_up(used, BLOCK_BYTES) / BLOCK_BYTES);
 }
 
 int recover_apply(struct recovery *r)

@@ -8,7 +8,6 @@
  * that never ends is an invalid end state.
  *
  * run: ok MAXDEATHS=0
- * run: ok MAXDEATHS=1
  * run: ok MAXDEATHS=2
  * run: caught NO_GENERATION                 a dead owner's slot is used again, and its lock looks
  *                                           held
