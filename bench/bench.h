@@ -48,6 +48,8 @@ const char *bench_path(const char *name);
 void bench_forget(const char *path);
 void directory_make(const char *parent);
 void directory_remove(void);
+/* Let the file system finish what earlier workloads wrote. */
+void directory_settle(void);
 uint64_t file_bytes(const char *path);
 void pause_ms(double ms);
 _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -91,8 +93,9 @@ extern volatile uint64_t touched;
 double timed_append(const struct store_kind *kind, void *store, uint64_t count, uint64_t per_call);
 
 /* ---- The bare machine ---- */
-/* Durable writes a second of `bytes` each, over written blocks. */
-double bare_durable(double seconds, size_t bytes);
+/* A file of written blocks, and durable writes a second of `bytes` each over them. */
+int bare_open(const char *path);
+double bare_durable(int fd, double seconds, size_t bytes);
 /* One-way latencies in nanoseconds of a futex ping-pong between two processes. */
 void bare_futex(uint64_t *latencies, uint32_t count);
 

@@ -112,6 +112,15 @@ static void print_bar(const struct bar *bar, double got)
     missed += !good;
 }
 
+/* How beck compares, run by run: what disturbs the machine disturbs neighbours alike. */
+static double ratio_to(const struct row *beck, const struct row *other)
+{
+    double ratios[SAMPLES_MAX];
+    size_t count = beck->count < other->count ? beck->count : other->count;
+    for (size_t i = 0; i < count; i++) ratios[i] = beck->samples[i] / other->samples[i];
+    return median(ratios, count);
+}
+
 /* A bar against a peer stands on the peer's row, an absolute one on beck's. */
 static void print_bars(const struct row *row, const struct row *beck)
 {
@@ -120,8 +129,32 @@ static void print_bars(const struct row *row, const struct row *beck)
         if (strcmp(bar->workload, current) != 0 || strcmp(bar->metric, row->metric) != 0) continue;
         if (strcmp(bar->other == NULL ? "beck" : bar->other, row->system) != 0) continue;
         if (bar->other == NULL) print_bar(bar, row->value);
-        if (bar->other != NULL && beck != NULL) print_bar(bar, beck->value / row->value);
+        if (bar->other != NULL && beck != NULL) print_bar(bar, ratio_to(beck, row));
     }
+}
+
+static double lowest(const struct row *row)
+{
+    double value = row->samples[0];
+    for (size_t i = 1; i < row->count; i++)
+        if (row->samples[i] < value) value = row->samples[i];
+    return value;
+}
+
+static double highest(const struct row *row)
+{
+    double value = row->samples[0];
+    for (size_t i = 1; i < row->count; i++)
+        if (row->samples[i] > value) value = row->samples[i];
+    return value;
+}
+
+/* The samples stay in the order of the runs, which ratios need. */
+static double median_of(const struct row *row)
+{
+    double copy[SAMPLES_MAX];
+    memcpy(copy, row->samples, sizeof copy);
+    return median(copy, row->count);
 }
 
 static void print_value(double value, int width)
@@ -133,17 +166,17 @@ static void print_value(double value, int width)
 void results_end(void)
 {
     for (size_t i = first_row; i < row_count; i++)
-        rows[i].value = median(rows[i].samples, rows[i].count);
+        rows[i].value = median_of(&rows[i]);
     for (size_t i = first_row; i < row_count; i++) {
         const struct row *row = &rows[i];
         const struct row *beck = find_row("beck", row->metric);
         printf("%-21s %-12s %-9s ", row->workload, row->system, row->metric);
         print_value(row->value, 14);
         printf(" %-10s ", row->unit);
-        print_value(row->samples[0], 10);
+        print_value(lowest(row), 10);
         printf("..");
-        print_value(row->samples[row->count - 1], -10);
-        if (beck != NULL && beck != row) printf(" %6.2fx", beck->value / row->value);
+        print_value(highest(row), -10);
+        if (beck != NULL && beck != row) printf(" %6.2fx", ratio_to(beck, row));
         else printf(" %7s", "");
         print_bars(row, beck);
         printf("\n");

@@ -1,6 +1,7 @@
 /* bench_util.c -- clock, payload, files of a run, child processes */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,6 +115,13 @@ void directory_make(const char *parent)
     owner = getpid();
     directory_empty();
     atexit(directory_remove);
+}
+
+void directory_settle(void)
+{
+    int fd = open(settings.directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || syncfs(fd) < 0) die("%s: %s", settings.directory, strerror(errno));
+    close(fd);
 }
 
 uint64_t file_bytes(const char *path)

@@ -28,12 +28,15 @@ static int open_zeroed(const char *path, size_t bytes)
     return fd;
 }
 
-double bare_durable(double seconds, size_t bytes)
+int bare_open(const char *path)
 {
-    const char *path = bench_path("bare");
-    int fd = open_zeroed(path, BARE_FILE_BYTES);
+    return open_zeroed(path, BARE_FILE_BYTES);
+}
+
+double bare_durable(int fd, double seconds, size_t bytes)
+{
+    static off_t at; /* goes on from run to run, as the stores do */
     uint64_t count = 0;
-    off_t at = 0;
     double start = now_seconds(), end = start;
     for (; end < start + seconds; end = now_seconds(), count++) {
         uint8_t record[512] = {0};
@@ -44,8 +47,6 @@ double bare_durable(double seconds, size_t bytes)
         at += (off_t)bytes;
         if ((size_t)at + bytes > BARE_FILE_BYTES) at = 0;
     }
-    close(fd);
-    bench_forget(path);
     return (double)count / (end - start);
 }
 

@@ -2,6 +2,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "bench.h"
 
@@ -39,14 +40,18 @@ void work_durable_one(void)
         paths[i] = bench_path(kinds[i]->system);
         stores[i] = open_warm(kinds[i], paths[i]);
     }
+    const char *bare_path = bench_path("bare");
+    int bare = bare_open(bare_path);
     for (int round = 0; round < settings.rounds; round++) {
         sample("beck", "rate", "records/s", rate_for(&store_beck, stores[0], settings.seconds));
-        sample("pwritev2", "rate", "records/s", bare_durable(settings.seconds, FRAMED_BYTES));
+        sample("pwritev2", "rate", "records/s", bare_durable(bare, settings.seconds, FRAMED_BYTES));
         for (size_t i = 1; i < 3; i++)
             if (kinds[i] != NULL)
                 sample(kinds[i]->system, "rate", "records/s",
                        rate_for(kinds[i], stores[i], settings.seconds));
     }
+    close(bare);
+    bench_forget(bare_path);
     for (size_t i = 0; i < 3; i++) {
         if (kinds[i] == NULL) continue;
         kinds[i]->close(stores[i]);

@@ -49,6 +49,8 @@ void catalog_free(struct catalog *cat)
     catalog_forget(cat);
     free(cat->chain);
     free(cat->private_cells);
+    for (uint32_t i = 0; i < cat->copy_count; i++) free(cat->copies[i]);
+    free(cat->copies);
     buf_free(&cat->window);
     pthread_mutex_destroy(&cat->mutex);
     memset(cat, 0, sizeof *cat);
@@ -650,13 +652,25 @@ static int catalog_repair(struct catalog *cat)
     return rc;
 }
 
-int catalog_lock(struct catalog *cat)
+static int lock_as(struct catalog *cat, enum lock_policy policy)
 {
     struct cell_ref cell = coord_catalog_cell(cat->coord);
-    enum lock_result r = coord_lock(cat->coord, &cell, WORD_LOCK, LOCK_TAKE_DEAD);
+    enum lock_result r = coord_lock(cat->coord, &cell, WORD_LOCK, policy);
+    if (r == LOCK_HELD) return BECK_BUSY;
     int rc = r == LOCK_FROM_DEAD ? catalog_repair(cat) : catalog_refresh(cat); /* [L2] */
-    if (rc < 0) coord_unlock(cat->coord, &cell, WORD_LOCK);
+    if (rc < 0 && r == LOCK_FROM_DEAD) coord_unlock_broken(cat->coord, &cell, WORD_LOCK);
+    else if (rc < 0) coord_unlock(cat->coord, &cell, WORD_LOCK);
     return rc;
+}
+
+int catalog_lock(struct catalog *cat)
+{
+    return lock_as(cat, LOCK_TAKE_DEAD);
+}
+
+int catalog_try_lock(struct catalog *cat)
+{
+    return lock_as(cat, LOCK_TRY);
 }
 
 void catalog_unlock(struct catalog *cat)
@@ -666,6 +680,28 @@ void catalog_unlock(struct catalog *cat)
 }
 
 /* ---- Cells ---- */
+
+/* A copy of a cell for a read-only handle. */
+static int copy_cell(struct catalog *cat, uint32_t index, struct cell_ref *ref)
+{
+    if (index >= cat->copy_count) {
+        uint32_t count = (uint32_t)align_up(index + 1, 64);
+        struct cell **copies = realloc(cat->copies, count * sizeof *copies);
+        if (copies == NULL) return err_set(BECK_NOMEM, "out of memory");
+        memset(copies + cat->copy_count, 0, (count - cat->copy_count) * sizeof *copies);
+        cat->copies = copies;
+        cat->copy_count = count;
+    }
+    if (cat->copies[index] == NULL) cat->copies[index] = calloc(1, sizeof **cat->copies);
+    if (cat->copies[index] == NULL) return err_set(BECK_NOMEM, "out of memory");
+    *ref = (struct cell_ref){NULL, cat->copies[index]};
+    return coord_copy_cell(cat->coord, index, cat->copies[index]);
+}
+
+static int cell_at(struct catalog *cat, uint32_t index, struct cell_ref *ref)
+{
+    return cat->file->readonly ? copy_cell(cat, index, ref) : coord_cell(cat->coord, index, ref);
+}
 
 /* Enter every cell's index into the picture. A cell whose maker died before its topic was appended
  * stays an orphan; when the id is used again, later cells win. */
@@ -677,7 +713,7 @@ static int find_cells(struct catalog *cat)
     if (cells > EXTENTS_MAX * EXTENT_CELLS)
         return err_set(BECK_CORRUPT, "coordination area: %u cells", cells);
     for (uint32_t i = 0; i < cells; i++) {
-        int rc = coord_cell(cat->coord, i, &ref);
+        int rc = cell_at(cat, i, &ref);
         if (rc < 0) return rc;
         struct partition_picture *part = picture_partition(
             &cat->picture, atomic_load(&ref.ro->topic), atomic_load(&ref.ro->partition));
@@ -686,18 +722,24 @@ static int find_cells(struct catalog *cat)
     return 0;
 }
 
-int catalog_cell(struct catalog *cat, uint64_t topic, uint32_t partition, struct cell_ref *cell)
+int catalog_cell_of(struct catalog *cat, struct partition_picture *part, struct cell_ref *cell)
 {
     int rc = 0;
-    pthread_mutex_lock(&cat->mutex);
-    struct partition_picture *part = picture_partition(&cat->picture, topic, partition);
-    if (part == NULL) rc = err_set(BECK_NOT_FOUND, "the topic or partition is gone");
-    if (rc == 0 && part->cell == NO_CELL && cat->coord != NULL) rc = find_cells(cat);
+    if (part->cell == NO_CELL && cat->coord != NULL) rc = find_cells(cat);
     if (rc == 0 && part->cell == NO_CELL)
         rc = err_set(BECK_CORRUPT, "coordination area: a cell is missing");
-    if (rc == 0 && cat->coord != NULL) rc = coord_cell(cat->coord, part->cell, cell);
-    if (rc == 0 && cat->coord == NULL)
-        *cell = (struct cell_ref){NULL, &cat->private_cells[part->cell]};
+    if (rc < 0) return rc;
+    if (cat->coord != NULL) return cell_at(cat, part->cell, cell);
+    *cell = (struct cell_ref){NULL, &cat->private_cells[part->cell]};
+    return 0;
+}
+
+int catalog_cell(struct catalog *cat, uint64_t topic, uint32_t partition, struct cell_ref *cell)
+{
+    pthread_mutex_lock(&cat->mutex);
+    struct partition_picture *part = picture_partition(&cat->picture, topic, partition);
+    int rc = part == NULL ? err_set(BECK_NOT_FOUND, "the topic or partition is gone")
+                          : catalog_cell_of(cat, part, cell);
     pthread_mutex_unlock(&cat->mutex);
     return rc;
 }

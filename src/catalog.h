@@ -16,6 +16,8 @@ struct catalog {
     struct file *file;
     struct coord *coord;        /* NULL: a private view of a file nobody has open */
     struct cell *private_cells; /* in a private view: one for each partition */
+    struct cell **copies;       /* beside writers, read-only: what catalog_cell handed out */
+    uint32_t copy_count;
     pthread_mutex_t mutex;      /* guards everything below among the threads of this handle */
     struct picture picture;
     struct segment_place root;
@@ -51,6 +53,8 @@ BECK_PRIVATE bool catalog_moved(const struct catalog *cat);
  * returns. */
 BECK_PRIVATE int catalog_lock(struct catalog *cat);
 BECK_PRIVATE void catalog_unlock(struct catalog *cat);
+/* The same for those who must not wait: BUSY when somebody alive holds it. */
+BECK_PRIVATE int catalog_try_lock(struct catalog *cat);
 
 /* Append entries as one batch: stable and visible to everybody, or nothing. Holds: catalog.
  * FULL, POISONED, BUSY. */
@@ -62,9 +66,13 @@ BECK_PRIVATE int catalog_mark_unclean(struct catalog *cat);
  * written; the next append leaves the place alone. Holds: catalog. */
 BECK_PRIVATE int catalog_place(struct catalog *cat, uint64_t bytes, struct segment_place *place);
 
-/* The cell of a partition. Takes: mutex. NOT_FOUND when the topic is gone. */
+/* The cell of a partition; for a read-only handle beside writers a copy, made anew by each call, at an
+ * address that stays. Takes: mutex. NOT_FOUND when the topic is gone. */
 BECK_PRIVATE int catalog_cell(struct catalog *cat, uint64_t topic, uint32_t partition,
                               struct cell_ref *cell);
+/* The same for a partition of the picture. Holds: mutex. */
+BECK_PRIVATE int catalog_cell_of(struct catalog *cat, struct partition_picture *part,
+                                 struct cell_ref *cell);
 /* Make cells for partitions [from, to) of a topic before its entry is appended. Holds: catalog. */
 BECK_PRIVATE int catalog_make_cells(struct catalog *cat, uint64_t topic, uint32_t from,
                                     uint32_t to);

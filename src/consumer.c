@@ -270,10 +270,23 @@ static int attach_again(struct beck_consumer *c)
     return 0;
 }
 
+/* Beside writers a read-only handle sees copies of the cells: make them new. */
+static int copy_cells(struct beck_consumer *c)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < c->part_count; i++) {
+        struct reader *r = &c->parts[i]->reader;
+        rc = catalog_cell(&c->db->cat, r->topic, r->index, &r->cell);
+        if (rc == BECK_NOT_FOUND) rc = err_set(BECK_DELETED, "topic %s was deleted", r->topic_name);
+    }
+    return rc;
+}
+
 static int keep_up(struct beck_consumer *c)
 {
     int rc = db_follow(c->db);
     if (rc == 0 && UNLIKELY(c->epoch != atomic_load(&c->db->epoch))) rc = attach_again(c);
+    if (rc == 0 && UNLIKELY(c->db->view == VIEW_WATCH)) rc = copy_cells(c);
     if (rc == 0 && UNLIKELY(catalog_moved(&c->db->cat))) rc = db_refresh(c->db);
     if (rc == 0 && UNLIKELY(c->catalog_seen != atomic_load(&c->db->cat.seen))) {
         size_t had = c->part_count;
@@ -320,10 +333,11 @@ static int ask_all(struct beck_consumer *c, size_t max, size_t *count)
     return 0;
 }
 
-/* Settle what the dead left, a slice of housekeeping. */
-static void look(struct beck_consumer *c)
+/* Settle what the dead left, a slice of housekeeping; and is the file still there? */
+static int look(struct beck_consumer *c)
 {
-    if (c->db->view != VIEW_SHARED) return;
+    int rc = file_check_there(&c->db->file);
+    if (rc < 0 || c->db->view != VIEW_SHARED) return rc;
     coord_settle(&c->db->coord);
     for (size_t i = 0; i < c->part_count; i++) {
         struct reader *r = &c->parts[i]->reader;
@@ -338,10 +352,11 @@ static void look(struct beck_consumer *c)
         partition_close(&p);
     }
     retire_look(&c->db->cat);
+    return 0;
 }
 
-/* Sleep until something is visible, a signal came, or it is time to look. True: go on waiting. */
-static bool wait_a_while(struct beck_consumer *c, uint32_t ms)
+/* Sleep until something is visible, a signal came, or it is time to look. 1: go on waiting. */
+static int wait_a_while(struct beck_consumer *c, uint32_t ms)
 {
     int64_t before = os_monotonic_ms();
     for (size_t i = 0; i < c->part_count; i++) {
@@ -350,10 +365,11 @@ static bool wait_a_while(struct beck_consumer *c, uint32_t ms)
     }
     coord_wait_readers(&c->db->coord, c->cells, c->seen, c->part_count, ms);
     for (size_t i = 0; i < c->part_count; i++)
-        if (has_news(&c->parts[i]->reader)) return true;
+        if (has_news(&c->parts[i]->reader)) return 1;
     int64_t now = os_monotonic_ms();
     if (now - c->looked_at >= LOOK_MS) {
-        look(c);
+        int rc = look(c);
+        if (rc < 0) return rc;
         c->looked_at = now;
     }
     return now - before + SIGNAL_MARGIN_MS >= (int64_t)ms;
@@ -370,7 +386,9 @@ int consumer_poll(struct beck_consumer *c, size_t max, int32_t timeout_ms,
         if (rc != 0 || *count > 0 || timeout_ms == 0) break;
         int64_t left = timeout_ms < 0 ? LOOK_MS : until - os_monotonic_ms();
         if (left <= 0) break;
-        if (!wait_a_while(c, (uint32_t)min_u64((uint64_t)left, LOOK_MS))) break;
+        rc = wait_a_while(c, (uint32_t)min_u64((uint64_t)left, LOOK_MS));
+        if (rc <= 0) break;
+        rc = 0;
     }
     *records = c->records;
     return rc;

@@ -31,6 +31,7 @@
 
 #define COORD_MAGIC UINT64_C(0x314b43454243ffff)
 #define WORD_CONTENDED UINT64_C(0x10000)
+#define WORD_NOBODY UINT64_C(0xffff) /* no slot has this number: a dead owner */
 #define SPINS 64
 
 static uint64_t coord_layout(void)
@@ -296,6 +297,14 @@ void coord_unlock(const struct coord *c, const struct cell_ref *cell, enum lock_
     if (UNLIKELY(w & WORD_CONTENDED)) os_wake((_Atomic uint32_t *)(uintptr_t)low_half(word), 1);
 }
 
+void coord_unlock_broken(const struct coord *c, const struct cell_ref *cell, enum lock_word which)
+{
+    _Atomic uint64_t *word = cell_word(cell, which);
+    (void)c;
+    atomic_exchange_explicit(word, WORD_NOBODY, memory_order_release);
+    os_wake((_Atomic uint32_t *)(uintptr_t)low_half(word), 1);
+}
+
 /* ---- Cells ---- */
 
 struct cell_ref coord_catalog_cell(const struct coord *c)
@@ -338,6 +347,25 @@ int coord_cell(struct coord *c, uint32_t index, struct cell_ref *cell)
     if (rc < 0) return rc;
     cell->ro = (const struct cell *)(const void *)(ro->data + within);
     cell->rw = rw->data == NULL ? NULL : (struct cell *)(void *)(rw->data + within);
+    return 0;
+}
+
+int coord_copy_cell(const struct coord *c, uint32_t index, struct cell *to)
+{
+    struct cell copy;
+    uint64_t within = (uint64_t)(index % EXTENT_CELLS) * sizeof copy;
+    uint32_t block = coord_extent_block(c, index / EXTENT_CELLS);
+    memset(&copy, 0, sizeof copy);
+    if (block < HEAP_BLOCK)
+        return err_set(BECK_CORRUPT, "coordination area: no extent for cell %u", index);
+    int rc = os_read(c->file, &copy, sizeof copy, (uint64_t)block * BLOCK_BYTES + within);
+    if (rc < 0) return rc;
+    /* One word at a time: other threads of this handle may be looking at the copy. */
+    atomic_store(&to->topic, atomic_load(&copy.topic));
+    atomic_store(&to->partition, atomic_load(&copy.partition));
+    atomic_store(&to->state, atomic_load(&copy.state));
+    atomic_store(&to->stable, atomic_load(&copy.stable));
+    atomic_store(&to->visible, atomic_load(&copy.visible));
     return 0;
 }
 

@@ -21,7 +21,12 @@ struct tail {         /* where the next frame goes; kept twice in a cell */
     uint32_t reserved;
 };
 
-enum cell_state { CELL_UNUSED = 0, CELL_LIVE = 1, CELL_DELETED = 2 };
+enum cell_state {
+    CELL_UNUSED = 0,
+    CELL_LIVE = 1,
+    CELL_DELETED = 2, /* no append begins any more */
+    CELL_QUIET = 3    /* and none is under way: its lock was held once since */
+};
 
 struct cell { /* one partition; field by field in doc/CONCURRENCY.md section 10 */
     _Atomic uint64_t lock;
@@ -157,10 +162,16 @@ BECK_PRIVATE enum lock_result coord_lock(const struct coord *c, const struct cel
                                          enum lock_word which, enum lock_policy policy);
 BECK_PRIVATE void coord_unlock(const struct coord *c, const struct cell_ref *cell,
                                enum lock_word which);
+/* Give it back as if its owner had died: the repair failed, the next one has to try again. */
+BECK_PRIVATE void coord_unlock_broken(const struct coord *c, const struct cell_ref *cell,
+                                      enum lock_word which);
 
 /* ---- Cells ---- */
 BECK_PRIVATE struct cell_ref coord_catalog_cell(const struct coord *c);
 BECK_PRIVATE int coord_cell(struct coord *c, uint32_t index, struct cell_ref *cell);
+/* For read-only handles: copy what readers need of a cell out of the file. Nothing is mapped, because
+ * the extents go away with the last writer. */
+BECK_PRIVATE int coord_copy_cell(const struct coord *c, uint32_t index, struct cell *to);
 /* The first block of extent `index`, or 0. */
 BECK_PRIVATE uint32_t coord_extent_block(const struct coord *c, uint32_t index);
 /* Register zeroed blocks as the next extent. Holds: catalog. LIMIT. */

@@ -192,6 +192,14 @@ int file_format(struct file *f, uint32_t application_id)
 
 /* ---- The page cache ---- */
 
+int file_check_there(const struct file *f)
+{
+    struct os_identity now;
+    int rc = os_identity(&f->os, &now);
+    if (rc < 0 || now.links > 0) return rc;
+    return err_set(BECK_MOVED, "%s was deleted or replaced while it was open", f->path);
+}
+
 int file_forget_cache(struct file *f)
 {
     bool gone = f->fs.memory;

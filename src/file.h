@@ -30,6 +30,8 @@ BECK_PRIVATE bool file_same_boot(const struct file *f, const struct superblock *
 /* Make an empty file: an empty catalog with its spare segment. Gate held. */
 BECK_PRIVATE int file_format(struct file *f, uint32_t application_id);
 
+/* MOVED when the file no longer has a name: what is written to it would vanish with the last handle. */
+BECK_PRIVATE int file_check_there(const struct file *f);
 /* Drop the page cache of everything that lasts and prove it gone; BUSY when it cannot be proved. */
 BECK_PRIVATE int file_forget_cache(struct file *f);
 

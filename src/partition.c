@@ -184,24 +184,28 @@ static int partition_repair(struct partition *p)
     return 0;
 }
 
-/* Holds: catalog. Takes the partition lock, repaired if need be. */
-static int lock_with_catalog(struct partition *p)
+/* Holds: catalog. Take the partition lock, repaired if need be; never waits for it, because a
+ * stopped owner would then hold up the whole file: BECK_BUSY. */
+static int try_with_catalog(struct partition *p)
 {
-    enum lock_result r = coord_lock(p->cat->coord, &p->cell, WORD_LOCK, LOCK_TAKE_DEAD);
+    enum lock_result r = coord_lock(p->cat->coord, &p->cell, WORD_LOCK, LOCK_TRY);
+    if (r == LOCK_HELD) return BECK_BUSY;
     int rc = r == LOCK_FROM_DEAD ? partition_repair(p) : 0;
-    if (rc < 0) coord_unlock(p->cat->coord, &p->cell, WORD_LOCK);
+    if (rc < 0) coord_unlock_broken(p->cat->coord, &p->cell, WORD_LOCK);
     return rc;
 }
 
 static int partition_lock(struct partition *p)
 {
-    enum lock_result r = coord_lock(p->cat->coord, &p->cell, WORD_LOCK, LOCK_REPORT_DEAD);
-    if (LIKELY(r == LOCK_TAKEN)) return 0;
-    int rc = catalog_lock(p->cat); /* [L4] */
-    if (rc < 0) return rc;
-    rc = lock_with_catalog(p);
-    catalog_unlock(p->cat);
-    return rc;
+    for (;;) {
+        enum lock_result r = coord_lock(p->cat->coord, &p->cell, WORD_LOCK, LOCK_REPORT_DEAD);
+        if (LIKELY(r == LOCK_TAKEN)) return 0;
+        int rc = catalog_lock(p->cat); /* [L4] */
+        if (rc < 0) return rc;
+        rc = try_with_catalog(p);
+        catalog_unlock(p->cat);
+        if (rc != BECK_BUSY) return rc; /* else somebody was quicker */
+    }
 }
 
 static void partition_unlock(struct partition *p)
@@ -282,26 +286,37 @@ static bool needs_roll(const struct partition *p, const struct tail *tail, uint6
     return tail->segment == 0 || tail->position + span > p->limit;
 }
 
-/* The lock is held; leave and come back with the catalog's, roll, and hold the partition's again.
- * */
+/* With both locks held: does it still have to be done? Somebody may have rolled in between. */
+static int roll_if_needed(struct partition *p, uint64_t span)
+{
+    struct tail tail;
+    int rc = 0;
+    cell_tail_get(p->cell.rw, &tail);
+    if (atomic_load(&p->cell.rw->state) != CELL_LIVE) rc = partition_gone(p);
+    if (rc == 0 && tail.segment != 0) rc = use_segment(p, tail.segment);
+    if (rc == 0 && needs_roll(p, &tail, span)) rc = roll(p, span);
+    return rc;
+}
+
+/* The partition's lock is held; leave it, come back with the catalog's, roll, and hold it again. */
 static int roll_from_append(struct partition *p, uint64_t span)
 {
     struct tail tail;
-    partition_unlock(p);
-    int rc = catalog_lock(p->cat);
-    if (rc < 0) return rc;
-    rc = retire_unused(p->cat); /* room may be waiting to be freed */
-    if (rc == 0) rc = lock_with_catalog(p);
-    if (rc == 0) {
-        cell_tail_get(p->cell.rw, &tail); /* somebody may have rolled in between */
-        if (atomic_load(&p->cell.rw->state) != CELL_LIVE) rc = partition_gone(p);
-        if (rc == 0 && tail.segment != 0 && tail.segment != p->place.id)
-            rc = use_segment(p, tail.segment);
-        if (rc == 0 && needs_roll(p, &tail, span)) rc = roll(p, span);
-        if (rc < 0) partition_unlock(p);
+    for (;;) {
+        partition_unlock(p);
+        int rc = catalog_lock(p->cat);
+        if (rc < 0) return rc;
+        rc = file_check_there(p->cat->file);
+        if (rc == 0) rc = retire_unused(p->cat); /* room may be waiting to be freed */
+        if (rc == 0) rc = try_with_catalog(p);
+        if (rc == 0 && (rc = roll_if_needed(p, span)) < 0) partition_unlock(p);
+        catalog_unlock(p->cat);
+        if (rc != BECK_BUSY) return rc;
+        /* Somebody has the partition: wait for it with empty hands, and look again. */
+        if ((rc = partition_lock(p)) < 0) return rc;
+        cell_tail_get(p->cell.rw, &tail);
+        if (tail.segment == p->place.id && !needs_roll(p, &tail, span)) return 0;
     }
-    catalog_unlock(p->cat);
-    return rc;
 }
 
 /* ---- Append ---- */
@@ -561,7 +576,10 @@ void partition_look(struct partition *p)
     struct cell *cell = p->cell.rw;
     uint64_t owner = atomic_load(&cell->lock);
     if (atomic_load(&cell->state) != CELL_LIVE || coord_check_poison(coord) < 0) return;
-    if (owner != 0 && coord_owner_dead(coord, owner) && partition_lock(p) == 0) partition_unlock(p);
+    if (owner != 0 && coord_owner_dead(coord, owner) && catalog_try_lock(p->cat) == 0) {
+        if (try_with_catalog(p) == 0) partition_unlock(p);
+        catalog_unlock(p->cat);
+    }
 
     uint64_t written = atomic_load(&cell->written);
     if (atomic_load(&cell->stable) >= written) return;

@@ -126,7 +126,8 @@ int topic_delete(struct beck *db, const char *name)
     if (t != NULL) e.topic = t->id;
     pthread_mutex_unlock(&db->cat.mutex);
     rc = t == NULL ? not_found(name) : catalog_append(&db->cat, &e, 1);
-    if (rc == 0) rc = retire_mark_topic(&db->cat, e.topic);
+    bool quiet;
+    if (rc == 0) rc = retire_mark_topic(&db->cat, e.topic, &quiet);
     if (rc == 0) (void)retire_unused(&db->cat); /* what a reader still pins goes later */
     catalog_unlock(&db->cat);
     return rc;
@@ -318,12 +319,12 @@ static int fill_list(struct beck *db, struct topic_picture **topics, size_t coun
         memcpy(name, t->name, strlen(t->name) + 1);
         name += strlen(t->name) + 1;
         for (uint32_t k = 0; k < t->partitions; k++) {
-            struct cell_ref ref = {NULL, NULL};
-            if (t->parts[k].cell == NO_CELL) continue; /* made this instant: empty */
-            if (db->cat.coord == NULL)
-                ref.ro = &db->cat.private_cells[t->parts[k].cell];
-            else if (coord_cell(&db->coord, t->parts[k].cell, &ref) < 0)
-                continue;
+            struct cell_ref ref;
+            int rc = catalog_cell_of(&db->cat, &t->parts[k], &ref);
+            if (rc < 0) {
+                free(info);
+                return rc;
+            }
             describe_partition(&t->parts[k], ref.ro, &parts[k]);
         }
         parts += t->partitions;
@@ -335,19 +336,10 @@ static int fill_list(struct beck *db, struct topic_picture **topics, size_t coun
 
 int topic_list(struct beck *db, const char *name, const beck_topic_info **topics, size_t *count)
 {
-    struct cell_ref ignored;
     int rc = db_follow(db);
     if (rc == 0) rc = db_refresh(db);
     if (rc < 0) return rc;
     pthread_mutex_lock(&db->mutex);
-    for (size_t i = 0; db->cat.coord != NULL; i++) { /* looks the cells up, all at once */
-        pthread_mutex_lock(&db->cat.mutex);
-        bool more = i < db->cat.picture.topics;
-        uint64_t id = more ? db->cat.picture.by_id[i]->id : 0;
-        pthread_mutex_unlock(&db->cat.mutex);
-        if (!more) break;
-        (void)catalog_cell(&db->cat, id, 0, &ignored);
-    }
     pthread_mutex_lock(&db->cat.mutex);
     struct topic_picture **list = db->cat.picture.by_name, *one;
     *count = db->cat.picture.topics;

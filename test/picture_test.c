@@ -378,7 +378,7 @@ START_TEST(a_snapshot_says_the_same)
         ck_assert_str_eq(p.by_id[i]->name, first.by_id[i]->name);
         ck_assert_str_eq(p.by_id[i]->settings, first.by_id[i]->settings);
         ck_assert_uint_eq(p.by_id[i]->partitions, first.by_id[i]->partitions);
-        expect_same_partition(&p.by_id[i]->parts[0], &first.by_id[i]->parts[0]);
+        expect_same_partition(&first.by_id[i]->parts[0], &p.by_id[i]->parts[0]);
     }
     int calls = 0;
     ck_assert_int_eq(picture_each_entry(&p, refuse, &calls), BECK_FULL);
