@@ -12,8 +12,8 @@
 
 #include "bench.h"
 
-struct settings settings = {.rounds = 5, .seconds = 0.3, .shrink = 1, .big_file = 1u << 30,
-                            .idle_seconds = 2};
+struct settings settings = {
+    .rounds = 5, .seconds = 0.3, .shrink = 1, .big_file = 1u << 30, .idle_seconds = 2};
 
 static const struct {
     const char *name;

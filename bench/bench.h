@@ -14,9 +14,9 @@
 
 /* ---- Settings ---- */
 struct settings {
-    int rounds;       /* interleaved runs of each system */
-    double seconds;   /* of a run that ends by the clock */
-    uint64_t shrink;  /* divides counts of records */
+    int rounds;        /* interleaved runs of each system */
+    double seconds;    /* of a run that ends by the clock */
+    uint64_t shrink;   /* divides counts of records */
     uint64_t big_file; /* bytes */
     double idle_seconds;
     char directory[512];

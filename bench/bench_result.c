@@ -92,8 +92,8 @@ void sample(const char *system, const char *metric, const char *unit, double val
 
 void results_heading(void)
 {
-    printf("\n%-21s %-12s %-9s %14s %-10s %-22s %7s  %s\n", "workload", "system", "metric", "median",
-           "unit", "range", "ratio", "bar");
+    printf("\n%-21s %-12s %-9s %14s %-10s %-22s %7s  %s\n", "workload", "system", "metric",
+           "median", "unit", "range", "ratio", "bar");
 }
 
 void results_begin(const char *workload)
@@ -165,8 +165,7 @@ static void print_value(double value, int width)
 
 void results_end(void)
 {
-    for (size_t i = first_row; i < row_count; i++)
-        rows[i].value = median_of(&rows[i]);
+    for (size_t i = first_row; i < row_count; i++) rows[i].value = median_of(&rows[i]);
     for (size_t i = first_row; i < row_count; i++) {
         const struct row *row = &rows[i];
         const struct row *beck = find_row("beck", row->metric);
@@ -176,8 +175,10 @@ void results_end(void)
         print_value(lowest(row), 10);
         printf("..");
         print_value(highest(row), -10);
-        if (beck != NULL && beck != row) printf(" %6.2fx", ratio_to(beck, row));
-        else printf(" %7s", "");
+        if (beck != NULL && beck != row)
+            printf(" %6.2fx", ratio_to(beck, row));
+        else
+            printf(" %7s", "");
         print_bars(row, beck);
         printf("\n");
     }

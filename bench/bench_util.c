@@ -16,6 +16,7 @@
 
 #define POOL_RECORDS 2048
 #define POOL_STEP 128
+#define PATH_BYTES 800
 
 volatile uint64_t touched;
 static uint8_t pool[POOL_RECORDS * POOL_STEP];
@@ -74,7 +75,7 @@ double timed_append(const struct store_kind *kind, void *store, uint64_t count, 
 
 const char *bench_path(const char *name)
 {
-    static char paths[4][640];
+    static char paths[4][PATH_BYTES];
     static unsigned turn;
     char *path = paths[turn++ % 4];
     snprintf(path, sizeof paths[0], "%s/%s", settings.directory, name);
@@ -84,7 +85,7 @@ const char *bench_path(const char *name)
 void bench_forget(const char *path)
 {
     static const char *const tails[] = {"", "-lock", "-wal", "-shm", "-journal"};
-    char file[700];
+    char file[PATH_BYTES + 16];
     for (size_t i = 0; i < sizeof tails / sizeof *tails; i++) {
         snprintf(file, sizeof file, "%s%s", path, tails[i]);
         unlink(file);

@@ -40,8 +40,8 @@ void beck_store_close(void *store)
 static void fill(beck_record *r, uint64_t number)
 {
     const uint8_t *bytes = payload(number);
-    *r = (beck_record){.key = bytes, .key_size = KEY_BYTES, .value = bytes + KEY_BYTES,
-                       .value_size = VALUE_BYTES};
+    *r = (beck_record){
+        .key = bytes, .key_size = KEY_BYTES, .value = bytes + KEY_BYTES, .value_size = VALUE_BYTES};
 }
 
 static void append(void *store, uint64_t count, uint64_t per_call)
@@ -51,8 +51,10 @@ static void append(void *store, uint64_t count, uint64_t per_call)
     int rc = 0;
     for (uint64_t done = 0; done < count && rc >= 0; done += per_call) {
         for (uint64_t i = 0; i < per_call; i++) fill(&records[i], done + i);
-        if (per_call == 1) rc = beck_append(s->topic, records, NULL);
-        else rc = beck_append_batch(s->topic, 0, records, per_call, NULL);
+        if (per_call == 1)
+            rc = beck_append(s->topic, records, NULL);
+        else
+            rc = beck_append_batch(s->topic, 0, records, per_call, NULL);
     }
     beck_must(s->db, rc, "append");
 }
@@ -68,7 +70,9 @@ static uint64_t read_all(void *store, bool checked)
 {
     struct beck_store *s = store;
     const char *topics[] = {"bench"};
-    beck_consumer_config config = {.size = sizeof config, .topics = topics, .topic_count = 1,
+    beck_consumer_config config = {.size = sizeof config,
+                                   .topics = topics,
+                                   .topic_count = 1,
                                    .flags = checked ? 0 : BECK_CONSUME_UNCHECKED};
     beck_consumer *consumer = NULL;
     const beck_record *records;
@@ -80,8 +84,8 @@ static uint64_t read_all(void *store, bool checked)
         beck_must(s->db, rc, "poll");
         if (rc == BECK_EVENT) die("beck: a gap where none can be");
         for (size_t i = 0; i < count; i++)
-            sum += touch(records[i].key, records[i].key_size, records[i].value,
-                         records[i].value_size);
+            sum +=
+                touch(records[i].key, records[i].key_size, records[i].value, records[i].value_size);
         total += count;
     } while (count > 0);
     touched += sum;

@@ -17,7 +17,8 @@ static size_t entrants(struct entrant *list)
 }
 
 /* Emptied before closing, or closing would spend seconds on syncing what nobody will read. */
-static double one_run(const struct store_kind *kind, uint64_t count, uint64_t per_call, bool recycled)
+static double one_run(const struct store_kind *kind, uint64_t count, uint64_t per_call,
+                      bool recycled)
 {
     const char *path = bench_path(kind->system);
     bench_forget(path);

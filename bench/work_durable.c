@@ -7,9 +7,9 @@
 #include "bench.h"
 
 #define CREW_MAX 32
-#define FRAMED_BYTES 208     /* what a one-record batch of this payload takes in the file */
-#define WARM_RECORDS 40000u  /* so many that segments have grown beyond the size of a run */
-#define SLICE 8              /* appends between looks at the clock */
+#define FRAMED_BYTES 208    /* what a one-record batch of this payload takes in the file */
+#define WARM_RECORDS 40000u /* so many that segments have grown beyond the size of a run */
+#define SLICE 8             /* appends between looks at the clock */
 
 /* ---- One process ---- */
 

@@ -125,8 +125,8 @@ static void use_topics(void *argument)
 {
     struct memory *m = argument;
     beck_topic_config os = {.size = sizeof os, .sync = BECK_SYNC_OS};
-    beck_record r = {.key = payload(1), .key_size = KEY_BYTES, .value = payload(2),
-                     .value_size = VALUE_BYTES};
+    beck_record r = {
+        .key = payload(1), .key_size = KEY_BYTES, .value = payload(2), .value_size = VALUE_BYTES};
     beck *db = NULL;
     double anonymous, file_pages;
     memory_kib(&anonymous, &file_pages);

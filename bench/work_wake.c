@@ -34,8 +34,8 @@ static struct game *new_game(const char *path, uint32_t count)
 
 static void side_open(struct side *s, const char *path, const char *out, const char *in)
 {
-    beck_consumer_config config = {.size = sizeof config, .topics = &in, .topic_count = 1,
-                                   .start = BECK_START_END};
+    beck_consumer_config config = {
+        .size = sizeof config, .topics = &in, .topic_count = 1, .start = BECK_START_END};
     beck_topic_config os = {.size = sizeof os, .sync = BECK_SYNC_OS};
     beck_topic *unused;
     memset(s, 0, sizeof *s);
@@ -56,8 +56,8 @@ static void send_now(struct side *s)
 {
     uint8_t value[VALUE_BYTES];
     memcpy(value, payload(0), sizeof value);
-    beck_record r = {.key = payload(1), .key_size = KEY_BYTES, .value = value,
-                     .value_size = VALUE_BYTES};
+    beck_record r = {
+        .key = payload(1), .key_size = KEY_BYTES, .value = value, .value_size = VALUE_BYTES};
     uint64_t now = now_ns();
     memcpy(value, &now, sizeof now);
     beck_must(s->db, beck_append(s->out, &r, NULL), "append");

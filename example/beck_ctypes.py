@@ -19,6 +19,7 @@ from ctypes import c_void_p
 READONLY, NO_CREATE = 1, 2  # flags of open
 ANY_PARTITION = -1
 EVENT = 1
+SLICE_MS = 500  # Python handles signals, such as Ctrl-C, between two polls
 SYNC_CLASSES = {None: 0, "sync": 1, "os": 2}
 STARTS = {"beginning": 0, "end": 1, "offset": 2, "last": 3, "time": 4}
 CAUSES = (None, "corrupt", "deleted", "lost")
@@ -245,16 +246,20 @@ class Consumer:
         return self
 
     def __next__(self):
+        left = self.timeout_ms
         while not self._waiting:
-            self._waiting = self.poll()
-            if not self._waiting and self.timeout_ms >= 0:
-                raise StopIteration
+            span = min(left, SLICE_MS) if left >= 0 else SLICE_MS
+            self._waiting = self.poll(span)
+            if not self._waiting and left >= 0:
+                left -= span
+                if left <= 0:
+                    raise StopIteration
         return self._waiting.popleft()
 
-    def poll(self):
+    def poll(self, timeout_ms):
         """What one poll gives, perhaps nothing: Records of one partition, or one Gap."""
         records, count = POINTER(_Record)(), c_size_t()
-        rc = self._call("beck_poll", self.max_records, self.timeout_ms, byref(records),
+        rc = self._call("beck_poll", self.max_records, timeout_ms, byref(records),
                         byref(count))
         if rc != EVENT:
             return collections.deque(map(_record, records[:count.value]))

@@ -23,7 +23,6 @@
 
 #define LINK_FRAME_BYTES 256u /* kept free at the end of a segment for a later LINK */
 #define WINDOW_BYTES (256u * 1024u)
-#define PUBLISH_TRIES 3000
 
 int catalog_init(struct catalog *cat, struct file *file, struct coord *coord)
 {
@@ -292,19 +291,6 @@ int catalog_refresh(struct catalog *cat)
 }
 
 /* ---- Writing ---- */
-
-/* Wait until no intent stands that this handle may not vouch for. [Y3] */
-static int may_publish(struct catalog *cat)
-{
-    for (int i = 0; i < PUBLISH_TRIES; i++) {
-        int rc = coord_check_poison(cat->coord);
-        if (rc < 0) return rc;
-        if (coord_may_publish(cat->coord)) return 0;
-        coord_settle(cat->coord);
-        os_sleep_ms(1);
-    }
-    return err_set(BECK_BUSY, "a sync begun before this handle was opened is still unsettled");
-}
 
 /* Write bytes of the catalog and make them stable, with the intent that says so. */
 static int write_stable(struct catalog *cat, const struct segment_place *place, uint64_t from,
@@ -591,7 +577,7 @@ static bool wants_snapshot(const struct catalog *cat)
 
 int catalog_append(struct catalog *cat, const struct entry *entries, size_t count)
 {
-    int rc = may_publish(cat);
+    int rc = coord_check_poison(cat->coord);
     if (rc == 0) rc = catalog_mark_unclean(cat);
     if (rc < 0) return rc;
     pthread_mutex_lock(&cat->mutex);
@@ -623,30 +609,58 @@ int catalog_mark_unclean(struct catalog *cat)
 
 /* ---- The lock ---- */
 
-/* The owner died: what it had written whole is made stable and shown. [C4] */
+/* Write bytes of the catalog once more: the sync of bytes this descriptor has written is proof,
+ * whatever became of another's. [Y3] */
+static int catalog_write_again(struct catalog *cat, const struct segment_place *place, uint64_t from,
+                       uint64_t to)
+{
+    uint8_t *data = from < to ? malloc((size_t)(to - from)) : NULL;
+    if (from >= to) return 0;
+    if (data == NULL) return err_set(BECK_NOMEM, "out of memory");
+    int rc = file_read_segment(cat->file, place, from, data, (size_t)(to - from));
+    if (rc == 0) rc = write_stable(cat, place, from, data, (size_t)(to - from));
+    free(data);
+    return rc;
+}
+
+/* It died between the flip of the root and the words that tell of it. */
+static int repair_root(struct catalog *cat, struct superblock *super)
+{
+    cat->root_flips = atomic_fetch_add(&coord_header(cat->coord)->root_flips, 1) + 1;
+    int rc = load(cat, super, UINT64_MAX);
+    for (size_t i = 0; rc == 0 && i < cat->chain_count; i++)
+        rc = catalog_write_again(cat, &cat->chain[i], 0, place_bytes(&cat->chain[i]));
+    if (rc < 0) return rc;
+    coord_sync_begin(cat->coord);
+    rc = file_write_super(cat->file, super);
+    if (rc < 0) coord_poison(cat->coord);
+    coord_sync_end(cat->coord);
+    return rc;
+}
+
+/* It may have died behind a frame: what is intact is made stable, then seen. [C4] */
+static int repair_end(struct catalog *cat)
+{
+    struct segment_place was = cat->segment;
+    uint64_t from = cat->at.position;
+    int rc = replay(cat, UINT64_MAX);
+    if (rc < 0) return rc;
+    if (was.id == cat->segment.id) return catalog_write_again(cat, &was, from, cat->at.position);
+    rc = catalog_write_again(cat, &was, from, place_bytes(&was));
+    return rc < 0 ? rc : catalog_write_again(cat, &cat->segment, 0, cat->at.position);
+}
+
+/* Holds: catalog, taken from the dead. [L2] */
 static int catalog_repair(struct catalog *cat)
 {
     struct cell_ref cell = coord_catalog_cell(cat->coord);
-    int rc = catalog_refresh(cat);
-    if (rc == 0) rc = may_publish(cat);
-    if (rc < 0) return rc;
-    coord_sync_begin(cat->coord);
-    rc = os_sync(&cat->file->os);
-    if (rc < 0) coord_poison(cat->coord);
-    if (rc == 0) rc = coord_check_poison(cat->coord);
-    coord_sync_end(cat->coord);
-    if (rc < 0) return rc;
-
-    pthread_mutex_lock(&cat->mutex);
-    /* it may have died between the flip of the root and the word that tells */
     struct superblock super;
+    int rc = catalog_refresh(cat);
+    if (rc == 0) rc = coord_check_poison(cat->coord);
+    if (rc < 0) return rc;
+    pthread_mutex_lock(&cat->mutex);
     rc = file_read_super(cat->file, &super);
-    if (rc == 1 && super.root.id != cat->root.id) {
-        cat->root_flips = atomic_fetch_add(&coord_header(cat->coord)->root_flips, 1) + 1;
-        rc = load(cat, &super, UINT64_MAX);
-    } else if (rc == 1) {
-        rc = replay(cat, UINT64_MAX);
-    }
+    if (rc == 1) rc = super.root.id != cat->root.id ? repair_root(cat, &super) : repair_end(cat);
     if (rc == 0) atomic_exchange(&cell.rw->visible, cat->at.next);
     pthread_mutex_unlock(&cat->mutex);
     return rc;

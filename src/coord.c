@@ -16,8 +16,9 @@
  *  [W1] flag, fence, look again, then sleep; publish, fence, exchange the flag, wake
  *  [W2] beyond what one call can wait for, the bell
  *  [Y1] an intent stands in the slot around every sync, under the handle's mutex
- *  [Y2] who joined before an intent of the dead settles it; when there is nobody: poison
- *  [Y3] who joined after an intent does not publish while it stands
+ *  [Y2] an intent of the dead is settled by a handle that joined before it was set
+ *  [Y3] while an intent stands that is older than its join, a handle vouches only for bytes that
+ *       it wrote, or wrote again
  *  [Y4] poison is never taken back
  *  [R2] a full fence stands between the catalog's news and the scan of the pins
  *
@@ -109,32 +110,46 @@ const struct coord_header *coord_header_ro(const struct coord *c)
     return (const struct coord_header *)(const void *)c->ro.data;
 }
 
-int coord_zero(struct coord *c)
+static int zero_area(struct coord *c, uint32_t building)
 {
     static const uint8_t zeros[BLOCK_BYTES];
+    struct coord_header first;
+    memset(&first, 0, sizeof first);
+    atomic_store(&first.building, building);
     int rc = os_allocate(c->file, COORD_AT, COORD_BYTES);
-    for (uint64_t at = 0; rc == 0 && at < COORD_BYTES; at += sizeof zeros)
+    /* The header comes first, in one piece: what the old area told must not be forgotten while the
+     * file is not recovered. */
+    if (rc == 0) rc = os_write(c->file, &first, sizeof first, COORD_AT);
+    if (rc == 0) rc = os_write(c->file, zeros, sizeof zeros - sizeof first, COORD_AT + sizeof first);
+    for (uint64_t at = sizeof zeros; rc == 0 && at < COORD_BYTES; at += sizeof zeros)
         rc = os_write(c->file, zeros, sizeof zeros, COORD_AT + at);
     return rc;
 }
 
+int coord_zero(struct coord *c)
+{
+    return zero_area(c, 0);
+}
+
 int coord_rebuild(struct coord *c)
 {
-    int rc = coord_zero(c);
+    int rc = zero_area(c, 1);
     if (rc < 0) return rc;
     struct coord_header *h = coord_header(c);
     h->magic = COORD_MAGIC;
     h->layout = coord_layout();
-    return os_random(&c->instance, sizeof c->instance);
+    c->instance = 0;
+    return 0;
 }
 
 int coord_publish(struct coord *c)
 {
     int rc = 0;
     while (rc == 0 && c->instance == 0) rc = os_random(&c->instance, sizeof c->instance);
-    if (rc == 0)
-        atomic_store_explicit(&coord_header(c)->instance, c->instance, memory_order_release);
-    return rc;
+    if (rc < 0) return rc;
+    atomic_store(&coord_header(c)->building, 0);
+    atomic_store_explicit(&coord_header(c)->instance, c->instance, memory_order_release);
+    return 0;
 }
 
 bool coord_present(struct coord *c)
@@ -144,18 +159,18 @@ bool coord_present(struct coord *c)
     return c->instance != 0 && h->magic == COORD_MAGIC && h->layout == coord_layout();
 }
 
-int coord_read_residue(const struct os_file *file, bool *poison_or_intent)
+int coord_read_residue(const struct os_file *file, bool *residue)
 {
     uint8_t *area = malloc(COORD_BYTES);
     int rc = area == NULL ? err_set(BECK_NOMEM, "out of memory") : 0;
-    *poison_or_intent = false;
+    *residue = false;
     if (rc == 0) rc = os_read(file, area, COORD_BYTES, COORD_AT);
     if (rc == 0) {
         const struct coord_header *h = (const struct coord_header *)(void *)area;
         const struct slot *slots = (const struct slot *)(void *)(area + COORD_SLOTS_AT);
-        *poison_or_intent = atomic_load(&h->poison) != 0;
+        *residue = atomic_load(&h->poison) != 0 || atomic_load(&h->building) != 0;
         for (uint32_t i = 0; i < SLOTS_MAX; i++)
-            if (atomic_load(&slots[i].intent) != 0) *poison_or_intent = true;
+            if (atomic_load(&slots[i].intent) != 0) *residue = true;
     }
     free(area);
     return rc;
@@ -435,19 +450,25 @@ void word_raise(_Atomic uint64_t *word, uint64_t to)
     while (now < to && !atomic_compare_exchange_weak(word, &now, to)) continue;
 }
 
-/* ---- Waiting ---- */
+/* ---- Waiting ----
+ *
+ * What is slept on is not the offset but a bell that changes whenever the flag is taken: a publisher
+ * may take the flag for a raise that the waiter has seen already; then the next raise would find no
+ * flag, and the offset would still be what the waiter expects. */
 
-#define WAIT_VISIBLE 1u
-#define WAIT_BELL 2u
+#define WAIT_HERE 1u
+#define WAIT_HEADER 2u
 
 void coord_wake_readers(const struct coord *c, struct cell *cell)
 {
     /* The caller raised visible by a seq_cst exchange or compare-and-swap: the fence of [W1]. */
     if (LIKELY(atomic_load(&cell->waiters) == 0)) return;
     uint32_t flags = atomic_exchange(&cell->waiters, 0);
-    if (flags & WAIT_VISIBLE)
-        os_wake((_Atomic uint32_t *)(uintptr_t)low_half(&cell->visible), INT32_MAX);
-    if (flags & WAIT_BELL) {
+    if (flags & WAIT_HERE) {
+        atomic_fetch_add(&cell->bell, 1);
+        os_wake(&cell->bell, INT32_MAX);
+    }
+    if (flags & WAIT_HEADER) {
         struct coord_header *h = coord_header(c);
         atomic_fetch_add(&h->bell, 1);
         os_wake(&h->bell, INT32_MAX);
@@ -457,8 +478,9 @@ void coord_wake_readers(const struct coord *c, struct cell *cell)
 void coord_wake_writers(struct cell *cell)
 {
     if (atomic_load(&cell->stable_waiters) == 0) return;
-    if (atomic_exchange(&cell->stable_waiters, 0) != 0)
-        os_wake((_Atomic uint32_t *)(uintptr_t)low_half(&cell->stable), INT32_MAX);
+    if (atomic_exchange(&cell->stable_waiters, 0) == 0) return;
+    atomic_fetch_add(&cell->stable_bell, 1);
+    os_wake(&cell->stable_bell, INT32_MAX);
 }
 
 /* Set the flag of every cell, fence, and tell whether all still show what was seen. [W1] */
@@ -483,29 +505,26 @@ void coord_wait_readers(const struct coord *c, const struct cell_ref *cells, con
         os_sleep_ms(timeout_ms);
         return;
     }
-    if (count == 1) {
-        if (still_as_seen(cells, seen, 1, WAIT_VISIBLE))
-            os_wait(low_half(&cells[0].ro->visible), (uint32_t)seen[0], timeout_ms);
-        return;
-    }
     if (count <= OS_WAITV_MAX) {
-        if (!still_as_seen(cells, seen, count, WAIT_VISIBLE)) return;
         for (size_t i = 0; i < count; i++)
-            items[i] = (struct os_wait_item){low_half(&cells[i].ro->visible), (uint32_t)seen[i]};
-        if (os_wait_many(items, count, timeout_ms)) return;
+            items[i] = (struct os_wait_item){&cells[i].ro->bell, atomic_load(&cells[i].ro->bell)};
+        if (!still_as_seen(cells, seen, count, WAIT_HERE)) return;
+        if (count == 1) os_wait(items[0].word, items[0].expected, timeout_ms);
+        if (count == 1 || os_wait_many(items, count, timeout_ms)) return;
     }
     const struct coord_header *h = coord_header_ro(c);
     uint32_t bell = atomic_load(&h->bell);
-    /* [W2] */
-    if (still_as_seen(cells, seen, count, WAIT_BELL)) os_wait(&h->bell, bell, timeout_ms);
+    if (still_as_seen(cells, seen, count, WAIT_HEADER)) /* [W2] */
+        os_wait(&h->bell, bell, timeout_ms);
 }
 
-void coord_wait_stable(const struct cell_ref *cell, uint64_t seen, uint32_t timeout_ms)
+void coord_wait_stable(const struct cell_ref *cell, uint64_t target, uint32_t timeout_ms)
 {
-    atomic_store(&cell->rw->stable_waiters, 1);
+    uint32_t bell = atomic_load(&cell->ro->stable_bell);
+    atomic_fetch_or(&cell->rw->stable_waiters, 1);
     atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load(&cell->ro->stable) == seen)
-        os_wait(low_half(&cell->ro->stable), (uint32_t)seen, timeout_ms);
+    if (atomic_load(&cell->ro->stable) < target)
+        os_wait(&cell->ro->stable_bell, bell, timeout_ms);
 }
 
 /* ---- Syncs ---- */
@@ -535,16 +554,6 @@ bool coord_may_publish(const struct coord *c)
     return true;
 }
 
-/* Is a live handle there that joined before the intent, so that its descriptor still tells? */
-static bool somebody_eligible(const struct coord *c, uint64_t intent, uint32_t slots)
-{
-    for (uint32_t i = 0; i < slots; i++) {
-        uint64_t joined = atomic_load(&coord_slot(c, i)->joined);
-        if (joined != 0 && joined <= intent && !coord_slot_dead(c, i)) return true;
-    }
-    return false;
-}
-
 void coord_settle(struct coord *c)
 {
     if (!c->slot_held) return;
@@ -552,12 +561,10 @@ void coord_settle(struct coord *c)
     if (slots > SLOTS_MAX) slots = SLOTS_MAX;
     for (uint32_t i = 0; i < slots; i++) {
         struct slot *s = coord_slot(c, i);
+        if (atomic_load(&s->intent) == 0 || !coord_slot_dead(c, i)) continue;
+        /* Read again: now that its owner is dead it does not change any more. */
         uint64_t intent = atomic_load(&s->intent);
-        if (intent == 0 || !coord_slot_dead(c, i)) continue;
-        if (c->joined > intent) { /* [Y2] */
-            if (!somebody_eligible(c, intent, slots)) coord_poison(c);
-            continue;
-        }
+        if (intent == 0 || c->joined > intent) continue; /* [Y2] */
         coord_sync_begin(c);
         int rc = os_sync(c->file);
         if (rc < 0) coord_poison(c);

@@ -40,16 +40,18 @@ struct cell { /* one partition; field by field in doc/CONCURRENCY.md section 10 
     uint64_t pad1;
 
     _Atomic uint64_t visible; /* on its own cache line: readers poll it */
-    _Atomic uint32_t waiters; /* 1 = somebody may wait on visible, 2 = on the bell */
-    uint32_t pad2[13];
+    _Atomic uint32_t waiters; /* 1 = somebody may wait for visible here, 2 = on the header's bell */
+    _Atomic uint32_t bell;    /* what waiters sleep on: counts how often the flag was taken */
+    uint32_t pad2[12];
 
     _Atomic uint64_t written;
     _Atomic uint64_t stable;
     _Atomic uint32_t stable_waiters;
+    _Atomic uint32_t stable_bell;
+    _Atomic uint64_t synced_segment; /* 0 = unknown; sync lock */
+    _Atomic int64_t synced_at;       /* wall clock, for flush.ms */
     _Atomic uint32_t synced_position; /* of synced_segment; sync lock */
-    _Atomic uint64_t synced_segment;  /* 0 = unknown */
-    _Atomic int64_t synced_at;        /* wall clock, for flush.ms */
-    uint64_t pad3[3];
+    uint32_t pad3[5];
 };
 
 struct slot {
@@ -70,6 +72,7 @@ struct coord_header {
     _Atomic uint32_t written_blocks; /* blocks below this have been written since they were allocated */
     uint64_t opened_bytes; /* size of the file before the area was built */
     _Atomic uint32_t poison;
+    _Atomic uint32_t building; /* somebody alone is recovering: if this stays, it died doing so */
     _Atomic uint32_t unclean; /* the superblocks say so */
     _Atomic uint32_t bell;
     _Atomic uint32_t cells;   /* in use; catalog lock */
@@ -130,13 +133,14 @@ BECK_PRIVATE void coord_close(struct coord *c);
 BECK_PRIVATE void coord_forget(struct coord *c);
 /* The area was built anew by others: its extents lie elsewhere now. Read-only handles. NOMEM. */
 BECK_PRIVATE int coord_reset_extents(struct coord *c);
-/* Zero the area and prepare it; the instance id is written by coord_publish, last. [O1] */
+/* Zero the area, saying first that it is being built; coord_publish takes that back and writes the
+ * instance id last. [O1] */
 BECK_PRIVATE int coord_rebuild(struct coord *c);
 BECK_PRIVATE int coord_publish(struct coord *c);
 /* Is a usable area there (right layout, instance not 0)? Remembers the instance. */
 BECK_PRIVATE bool coord_present(struct coord *c);
-/* What the last users left in an area nobody uses now: poison, or an intent. */
-BECK_PRIVATE int coord_read_residue(const struct os_file *file, bool *poison_or_intent);
+/* What the last users left in an area nobody uses now: poison, an intent, an unfinished recovery. */
+BECK_PRIVATE int coord_read_residue(const struct os_file *file, bool *residue);
 BECK_PRIVATE int coord_zero(struct coord *c);
 
 /* ---- Slots and liveness ---- */
@@ -195,13 +199,15 @@ BECK_PRIVATE void coord_wake_writers(struct cell *cell);
 /* Wait until some cell's visible moves away from what `seen` says; returns early at will. */
 BECK_PRIVATE void coord_wait_readers(const struct coord *c, const struct cell_ref *cells,
                                      const uint64_t *seen, size_t count, uint32_t timeout_ms);
-BECK_PRIVATE void coord_wait_stable(const struct cell_ref *cell, uint64_t seen,
+/* Wait while `stable` is below target; returns early at will. */
+BECK_PRIVATE void coord_wait_stable(const struct cell_ref *cell, uint64_t target,
                                     uint32_t timeout_ms);
 
 /* ---- Syncs: intents and poison [Y1]..[Y4] ---- */
 BECK_PRIVATE void coord_sync_begin(struct coord *c);
 BECK_PRIVATE void coord_sync_end(struct coord *c);
-/* No intent is left that was set before this handle joined? */
+/* Is no intent left that was set before this handle joined? Else it can vouch only for bytes that it
+ * wrote, or wrote again. [Y3] */
 BECK_PRIVATE bool coord_may_publish(const struct coord *c);
 /* Settle the intents of the dead. */
 BECK_PRIVATE void coord_settle(struct coord *c);

@@ -125,7 +125,9 @@ static int anybody_else(struct beck *db, bool *others)
 
 /* ---- Opening alone ---- */
 
-/* The area may still tell of a failed sync; then only the disk is to be believed. */
+/* The area may still tell of a failed sync, or of a recovery that was not finished; then only the disk is
+ * to be believed. A read-only handle believes only the disk in any case: it can leave no word behind
+ * if its own sync is the one that gets to see an error. */
 static int examine_residue(struct beck *db, const struct superblock *super, bool *distrust)
 {
     bool residue = false;
@@ -133,7 +135,7 @@ static int examine_residue(struct beck *db, const struct superblock *super, bool
     *distrust = false;
     if (super->state == SUPER_CLEAN || !file_same_boot(&db->file, super)) return 0;
     rc = coord_read_residue(&db->file.os, &residue);
-    if (rc == 0 && residue && !db->file.fs.memory) {
+    if (rc == 0 && (residue || db->readonly) && !db->file.fs.memory) {
         *distrust = true;
         rc = file_forget_cache(&db->file);
     }
@@ -274,10 +276,10 @@ static int attach_private(struct beck *db)
     if (rc > 0) rc = examine_residue(db, &super, &distrust);
     if (rc == 0) rc = catalog_load(&db->cat, &super, UINT64_MAX);
     r.clean = rc == 0 && super.state == SUPER_CLEAN;
-    r.trusted = file_same_boot(&db->file, &super);
+    r.trusted = !distrust && file_same_boot(&db->file, &super);
     if (rc == 0) rc = recover_find_ends(&r);
-    /* Nobody shall act on what a power loss could still take back. */
-    if (rc == 0 && !r.clean) rc = os_sync(&db->file.os);
+    /* Nobody shall act on what a power loss could still take back; what came from the disk cannot be. */
+    if (rc == 0 && !r.clean && !distrust) rc = os_sync(&db->file.os);
     if (rc == 0) rc = private_cells(db, &r);
     keep_report(db, &r);
     recover_free(&r);

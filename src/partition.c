@@ -26,7 +26,6 @@
 #include "retire.h"
 
 #define REPAIR_BYTES (256u * 1024u)
-#define SETTLE_TRIES 3000 /* of a millisecond */
 
 int partition_open(struct partition *p, struct catalog *cat, uint64_t topic, uint32_t index,
                    const char *topic_name, const beck_topic_config *config)
@@ -71,24 +70,32 @@ static bool writes_mapped(const struct partition *p)
 
 /* ---- The active segment ---- */
 
-/* Make p->place the segment with this id. Holds: lock. */
-static int use_segment(struct partition *p, uint64_t id)
+/* A segment of this partition, from the picture, which may have to catch up first. */
+static int find_segment(struct partition *p, uint64_t id, struct segment *found)
 {
-    struct segment found = {0};
     bool have = false;
-    if (p->place.id == id && (p->map.data != NULL) == writes_mapped(p)) return 0;
     for (int tries = 0; !have && tries < 2; tries++) {
         pthread_mutex_lock(&p->cat->mutex);
         struct partition_picture *part = picture_partition(&p->cat->picture, p->topic, p->index);
         struct segment *s = part == NULL ? NULL : partition_segment(part, id);
-        if ((have = s != NULL)) found = *s;
+        if ((have = s != NULL)) *found = *s;
         pthread_mutex_unlock(&p->cat->mutex);
         int rc = have ? 0 : catalog_refresh(p->cat);
         if (rc < 0) return rc;
     }
-    if (!have)
-        return err_set(BECK_CORRUPT, "topic %s:%u: segment %llu is not in the catalog",
-                       p->topic_name, p->index, (unsigned long long)id);
+    if (have) return 0;
+    if (atomic_load(&p->cell.rw->state) != CELL_LIVE) return partition_gone(p);
+    return err_set(BECK_CORRUPT, "topic %s:%u: segment %llu is not in the catalog", p->topic_name,
+                   p->index, (unsigned long long)id);
+}
+
+/* Make p->place the segment with this id. Holds: lock. */
+static int use_segment(struct partition *p, uint64_t id)
+{
+    struct segment found;
+    if (p->place.id == id && (p->map.data != NULL) == writes_mapped(p)) return 0;
+    int rc = find_segment(p, id, &found);
+    if (rc < 0) return rc;
     os_unmap(&p->map);
     p->place = found.place;
     p->base = found.base;
@@ -230,13 +237,13 @@ static uint64_t next_segment_bytes(struct partition *p, uint64_t need)
     return align_up(bytes, BLOCK_BYTES);
 }
 
-static int sync_settled(struct partition *p, bool leader);
+static int sync_now(struct partition *p, bool leader, bool locked);
 
 /* Finish the active segment: stable when the class asks for it, indexed, its SEAL prepared. */
 static int seal_entry(struct partition *p, const struct tail *tail, struct entry *seal)
 {
     int rc = use_segment(p, tail->segment);
-    if (rc == 0 && p->config->sync == BECK_SYNC_SYNC) rc = sync_settled(p, false);
+    if (rc == 0 && p->config->sync == BECK_SYNC_SYNC) rc = sync_now(p, false, true);
     if (rc < 0) return rc;
     *seal = (struct entry){.type = ENTRY_SEAL,
                            .place = p->place,
@@ -421,121 +428,143 @@ int partition_append(struct partition *p, const struct partition_batch *batch, u
 
 /* ---- Group commit ---- */
 
-/* Sync [from, to) of one segment through a mapping of this handle's descriptor. Holds: sync mutex.
- * */
-static int sync_range(struct partition *p, const struct segment_place *place, uint64_t from,
-                      uint64_t to)
+/* What is done to the bytes [from, to) of one segment that are not known to be stable. */
+typedef int (*unstable_fn)(struct partition *p, const struct segment *s, uint64_t from, uint64_t to);
+
+/* Sync through a mapping of this handle's own descriptor. Holds: sync mutex. */
+static int sync_range(struct partition *p, const struct segment *s, uint64_t from, uint64_t to)
 {
     int rc = 0;
-    if (p->sync_map.data == NULL || p->sync_place.id != place->id) {
+    if (p->sync_map.data == NULL || p->sync_place.id != s->place.id) {
         os_unmap(&p->sync_map);
-        rc = os_map(&p->cat->file->os, place_at(place), place_bytes(place), true, &p->sync_map);
-        p->sync_place = *place;
+        rc = os_map(&p->cat->file->os, place_at(&s->place), place_bytes(&s->place), true,
+                    &p->sync_map);
+        p->sync_place = s->place;
     }
     return rc < 0 ? rc : os_map_sync(&p->sync_map, from, to);
 }
 
-/* Segments before the tail's that are not known stable (an `os` topic that rolled): sync them
- * whole. */
-static int sync_earlier(struct partition *p, uint64_t stable, uint64_t tail_segment)
+/* Write what others wrote once more, so that the next sync of this descriptor is proof of it. What is
+ * in the page cache is believed only where guard and CRC agree. Holds: partition lock. [Y3] */
+static int write_again(struct partition *p, const struct segment *s, uint64_t from, uint64_t to)
+{
+    struct log_position at = log_begin(s->base);
+    struct log_frame found;
+    uint8_t *data = malloc((size_t)to);
+    if (data == NULL) return err_set(BECK_NOMEM, "out of memory");
+    int rc = file_read_segment(p->cat->file, &s->place, 0, data, (size_t)to);
+    while (rc == 0 && at.position < to &&
+           log_frame_at(&s->place, &at, data + at.position, to - at.position, true, &found, NULL))
+        log_advance(&at, &found);
+    if (rc == 0 && at.position < to)
+        rc = err_set(BECK_IO, "segment %llu is damaged before it became stable",
+                     (unsigned long long)s->place.id);
+    if (rc == 0)
+        rc = os_write(&p->cat->file->os, data + from, (size_t)(to - from), place_at(&s->place) + from);
+    free(data);
+    return rc;
+}
+
+/* Sealed segments behind `stable`, up to 16 of them; an `os` topic rolls without syncing. */
+static uint32_t unstable_sealed(struct partition *p, uint64_t stable, uint64_t tail_segment,
+                                struct segment list[16])
+{
+    uint32_t count = 0;
+    pthread_mutex_lock(&p->cat->mutex);
+    struct partition_picture *part = picture_partition(&p->cat->picture, p->topic, p->index);
+    for (uint32_t i = 0; part != NULL && i < part->count && count < 16; i++) {
+        const struct segment *s = &part->segments[i];
+        if (s->sealed && s->place.id != tail_segment && s->next > stable) list[count++] = *s;
+    }
+    pthread_mutex_unlock(&p->cat->mutex);
+    return count;
+}
+
+static int each_sealed(struct partition *p, uint64_t stable, uint64_t tail_segment, unstable_fn fn)
 {
     struct segment list[16];
-    uint32_t count;
+    uint32_t count = 16;
     int rc = catalog_refresh(p->cat);
-    while (rc == 0) {
-        count = 0;
-        pthread_mutex_lock(&p->cat->mutex);
-        struct partition_picture *part = picture_partition(&p->cat->picture, p->topic, p->index);
-        for (uint32_t i = 0; part != NULL && i < part->count && count < 16; i++) {
-            const struct segment *s = &part->segments[i];
-            if (s->sealed && s->place.id != tail_segment && s->next > stable) list[count++] = *s;
-        }
-        pthread_mutex_unlock(&p->cat->mutex);
+    while (rc == 0 && count == 16) {
+        count = unstable_sealed(p, stable, tail_segment, list);
         for (uint32_t i = 0; rc == 0 && i < count; i++) {
-            rc =
-                sync_range(p, &list[i].place, 0, min_u64(list[i].end, place_bytes(&list[i].place)));
+            rc = fn(p, &list[i], 0, min_u64(list[i].end, place_bytes(&list[i].place)));
             stable = list[i].next;
         }
-        if (count < 16) break;
     }
     return rc;
 }
 
-static int sync_tail(struct partition *p, const struct tail *tail, bool leader)
+/* Everything written up to `tail` that is not known to be stable, in order. */
+static int each_unstable(struct partition *p, const struct tail *tail, unstable_fn fn)
 {
     struct cell *cell = p->cell.rw;
-    struct segment found = {0};
+    struct segment found;
     uint64_t stable = atomic_load(&cell->stable), from = 0;
-    if (tail->segment == 0) return sync_earlier(p, stable, 0);
-    pthread_mutex_lock(&p->cat->mutex);
-    struct partition_picture *part = picture_partition(&p->cat->picture, p->topic, p->index);
-    struct segment *s = part == NULL ? NULL : partition_segment(part, tail->segment);
-    if (s != NULL) found = *s;
-    pthread_mutex_unlock(&p->cat->mutex);
-    if (s == NULL) { /* another process rolled: catch up */
-        int rc = catalog_refresh(p->cat);
-        if (rc < 0) return rc;
-        pthread_mutex_lock(&p->cat->mutex);
-        part = picture_partition(&p->cat->picture, p->topic, p->index);
-        s = part == NULL ? NULL : partition_segment(part, tail->segment);
-        if (s != NULL) found = *s;
-        pthread_mutex_unlock(&p->cat->mutex);
-    }
-    if (found.place.id == 0) return partition_gone(p);
-    int rc = stable < found.base ? sync_earlier(p, stable, tail->segment) : 0;
+    if (tail->segment == 0) return each_sealed(p, stable, 0, fn);
+    int rc = find_segment(p, tail->segment, &found);
+    if (rc == 0 && stable < found.base) rc = each_sealed(p, stable, tail->segment, fn);
+    if (rc < 0) return rc;
     if (atomic_load(&cell->synced_segment) == tail->segment)
         from = atomic_load(&cell->synced_position);
-    if (from > tail->position) from = 0;
-    if (rc == 0)
-        rc = sync_range(p, &found.place, from, min_u64(tail->position, place_bytes(&found.place)));
-    if (rc < 0 || !leader) return rc;
-    atomic_store(&cell->synced_segment, 0); /* a death in between leaves "unknown" */
-    atomic_store(&cell->synced_position, tail->position);
-    atomic_store(&cell->synced_segment, tail->segment);
-    return 0;
+    uint64_t to = min_u64(tail->position, place_bytes(&found.place));
+    return fn(p, &found, from <= to ? from : 0, to);
 }
 
-/* Sync everything written so far, publish, wake. The leader holds the sync lock. */
-static int sync_now(struct partition *p, bool leader)
+static int write_all_again(struct partition *p, bool locked)
+{
+    struct tail tail;
+    int rc = locked ? 0 : partition_lock(p);
+    if (rc < 0) return rc;
+    cell_tail_get(p->cell.rw, &tail);
+    if (atomic_load(&p->cell.rw->state) != CELL_LIVE) rc = partition_gone(p);
+    if (rc == 0) rc = each_unstable(p, &tail, write_again);
+    if (!locked) partition_unlock(p);
+    return rc;
+}
+
+/* Make what `tail` covers stable and publish it. Holds: sync mutex, with its intent. */
+static int sync_and_publish(struct partition *p, const struct tail *tail, bool leader)
 {
     struct coord *coord = p->cat->coord;
     struct cell *cell = p->cell.rw;
-    struct tail tail;
-    coord_sync_begin(coord); /* [Y1] */
-    cell_tail_snapshot(cell, &tail);
-    int rc = sync_tail(p, &tail, leader);
+    int rc = each_unstable(p, tail, sync_range);
     if (rc == BECK_IO || rc == BECK_FULL) {
         coord_poison(coord);
-        (void)err_context(rc = BECK_POISONED,
-                          "topic %s:%u: sync failed, the outcome of appends in flight is"
-                          " unknown",
-                          p->topic_name, p->index);
+        rc = err_context(BECK_POISONED,
+                         "topic %s:%u: a sync failed, what became of appends under way is unknown",
+                         p->topic_name, p->index);
     }
     if (rc == 0) rc = coord_check_poison(coord); /* [Y4] */
-    /* [Y3]: the caller settles and comes back */
-    if (rc == 0 && !coord_may_publish(coord)) rc = BECK_BUSY;
-    if (rc == 0) {
-        word_raise(&cell->stable, tail.next); /* [P3] */
-        atomic_store(&cell->synced_at, os_now_ms());
-        if (p->config->sync == BECK_SYNC_SYNC) word_raise(&cell->visible, tail.next); /* [P2] */
+    if (rc == 0) rc = INVARIANT(tail->segment == 0 || tail->position >= SEGMENT_HEADER_BYTES);
+    if (rc < 0) return rc;
+    if (leader) {
+        atomic_store(&cell->synced_segment, 0); /* a death in between leaves "unknown" */
+        atomic_store(&cell->synced_position, tail->position);
+        atomic_store(&cell->synced_segment, tail->segment);
     }
-    coord_sync_end(coord);
-    if (rc == 0 && p->config->sync == BECK_SYNC_SYNC) coord_wake_readers(coord, cell);
-    return rc;
+    /* Visible first: what is acknowledged can be read, whoever dies in between. */
+    if (p->config->sync == BECK_SYNC_SYNC) word_raise(&cell->visible, tail->next); /* [P2] */
+    word_raise(&cell->stable, tail->next);                                         /* [P3] */
+    atomic_store(&cell->synced_at, os_now_ms());
+    return 0;
 }
 
-/* Settle what stands in the way of publishing, for some seconds at most. */
-static int sync_settled(struct partition *p, bool leader)
+/* Sync everything written so far, publish, wake. The leader holds the sync word; `locked`: the
+ * partition lock is held. */
+static int sync_now(struct partition *p, bool leader, bool locked)
 {
-    int rc = sync_now(p, leader);
-    for (int tries = 0; rc == BECK_BUSY && tries < SETTLE_TRIES; tries++) {
-        coord_settle(p->cat->coord);
-        os_sleep_ms(1);
-        rc = sync_now(p, leader);
-    }
-    if (rc != BECK_BUSY) return rc;
-    return err_set(rc, "topic %s:%u: a sync begun before this handle was opened is still unsettled",
-                   p->topic_name, p->index);
+    struct coord *coord = p->cat->coord;
+    struct tail tail;
+    int rc = coord_may_publish(coord) ? 0 : write_all_again(p, locked); /* [Y3] */
+    if (rc < 0) return rc;
+    coord_sync_begin(coord); /* [Y1] */
+    cell_tail_snapshot(p->cell.rw, &tail);
+    rc = sync_and_publish(p, &tail, leader);
+    coord_sync_end(coord);
+    if (rc == 0) coord_wake_readers(coord, p->cell.rw);
+    coord_wake_writers(p->cell.rw);
+    return rc;
 }
 
 int partition_sync(struct partition *p, uint64_t target)
@@ -555,15 +584,14 @@ int partition_sync(struct partition *p, uint64_t target)
         enum lock_result r = coord_lock(coord, &p->cell, WORD_SYNC, LOCK_TRY);
         if (r == LOCK_FROM_DEAD) atomic_store(&cell->synced_segment, 0); /* half written, maybe */
         if (r != LOCK_HELD || late) {
-            rc = sync_settled(p, r != LOCK_HELD);
+            rc = sync_now(p, r != LOCK_HELD, false);
             if (r != LOCK_HELD) coord_unlock(coord, &p->cell, WORD_SYNC);
-            coord_wake_writers(cell);
             if (rc < 0) return rc;
             waiting_since = 0;
             continue;
         }
         if (waiting_since == 0) waiting_since = os_monotonic_ms();
-        coord_wait_stable(&p->cell, stable, LOOK_MS);
+        coord_wait_stable(&p->cell, target, LOOK_MS);
         if (atomic_load(&cell->stable) != stable) waiting_since = 0;
     }
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""example_test.py -- the C example in two processes at once, and the Python binding's every promise"""
+"""example_test.py -- the C example in two processes, and every promise of the Python binding"""
 import os
 import signal
 import subprocess
@@ -69,7 +69,8 @@ class Binding(Example):
             "check: ([], 4)"])
 
     def test_bytes_null_and_empty_stay_what_they_are(self):
-        records = [(b"v\0w", b"\xff\0", [("h", b""), ("h", None), ("\u00e9", b"\0")], 1234567890123),
+        headers = [("h", b""), ("h", None), ("\u00e9", b"\0")]
+        records = [(b"v\0w", b"\xff\0", headers, 1234567890123),
                    (None, None), (b"", b""), (b"x" * 100000,)]
         with beck.open(self.path) as db:
             topic = db.topic("t", sync="os")
@@ -155,7 +156,8 @@ class Binding(Example):
         with beck.open(self.path) as db:
             db.topic("t")
             consumer = db.consume("t", timeout_ms=-1)
-            later = threading.Timer(0.2, self.shell, ["produce", self.path, "t"], {"text": b"now\n"})
+            words = ["produce", self.path, "t"]
+            later = threading.Timer(0.2, self.shell, words, {"text": b"now\n"})
             later.start()
             self.assertEqual(next(consumer).value, b"now")
             later.join()

@@ -1,0 +1,253 @@
+/* api_readonly.c -- read-only handles beside writers: following, waking, closing and reopening */
+#include <pthread.h>
+
+#include "api_help.h"
+
+/* The record must be there at once, or after one look: 100 ms, and time for a busy machine. */
+static void expect(beck *db, beck_consumer *consumer, const char *text)
+{
+    const beck_record *records;
+    size_t count;
+    int64_t before = clock_ms();
+    OK(db, beck_poll(consumer, 1, 2000, &records, &count));
+    ck_assert_uint_eq(count, 1);
+    ck_assert(value_is(&records[0], text));
+    ck_assert_int_lt(clock_ms() - before, 1000);
+}
+
+START_TEST(follows_a_writer)
+{
+    beck *db = open_db(path()), *reader;
+    beck_topic *topic = os_topic(db, "t", 2, 16384);
+    char text[32];
+    reader = open_readonly(path());
+    beck_consumer *consumer = consume(reader, "t", BECK_START_BEGINNING, 0);
+    for (int i = 0; i < 200; i++) {
+        snprintf(text, sizeof text, "%0*d", 1 + i % 20, i);
+        OK(db, append_text(topic, i % 2, text));
+        expect(reader, consumer, text);
+        ck_assert_int_eq(end_offset(reader, "t", (uint32_t)i % 2), i / 2 + 1);
+    }
+    poll_none(reader, consumer);
+    OK(db, beck_topic_create(db, "later", NULL));
+    ck_assert_int_eq(end_offset(reader, "later", 0), 0);
+    OK(reader, beck_close(reader));
+    OK(db, beck_close(db));
+}
+END_TEST
+
+/* One consumer lives through writers that come and go; it misses nothing and sees nothing twice. */
+START_TEST(outlives_writers)
+{
+    OK(NULL, beck_close(open_db(path())));
+    beck *db = open_db(path()), *reader;
+    beck_topic *topic = os_topic(db, "t", 1, 16384);
+    OK(db, append_text(topic, 0, "first"));
+    OK(db, beck_close(db));
+    reader = open_readonly(path());
+    beck_consumer *consumer = consume(reader, "t", BECK_START_BEGINNING, 0);
+    expect(reader, consumer, "first");
+    for (uint32_t round = 0; round < 8; round++) {
+        db = open_db(path());
+        topic = os_topic(db, "t", 1, 16384);
+        for (uint32_t i = 0; i < 30; i++) OK(db, append_filled(topic, 0, 900, i, NULL));
+        if (round % 2) OK(db, beck_close(db)); /* it reads on from what the last to close left */
+        for (uint32_t i = 0; i < 30; i++) {
+            const beck_record *r = poll_one(reader, consumer);
+            ck_assert_int_eq(r->offset, 1 + (int64_t)(round * 30 + i));
+            ck_assert(filled(r->value, 900, i));
+        }
+        poll_none(reader, consumer);
+        if (round % 2 == 0) OK(db, beck_close(db));
+        poll_none(reader, consumer);
+        ck_assert_int_eq(end_offset(reader, "t", 0), 31 + (int64_t)round * 30);
+    }
+    OK(reader, beck_close(reader));
+}
+END_TEST
+
+/* Waiting while nobody has the file open, then woken by a writer that opens it. */
+static void *open_and_append(void *context)
+{
+    sleep_ms(150);
+    beck *db = open_db(context);
+    OK(db, append_text(os_topic(db, "t", 1, 0), 0, "hello"));
+    OK(db, beck_close(db));
+    return NULL;
+}
+
+START_TEST(woken_by_a_writer_that_opens)
+{
+    beck *db = open_db(path());
+    (void)os_topic(db, "t", 1, 0);
+    OK(db, beck_close(db));
+    beck *reader = open_readonly(path());
+    beck_consumer *consumer = consume(reader, "t", BECK_START_END, 0);
+    const beck_record *records;
+    size_t count;
+    pthread_t thread;
+    char name[512];
+    snprintf(name, sizeof name, "%s", path());
+    int64_t before = clock_ms();
+    ck_assert_int_eq(pthread_create(&thread, NULL, open_and_append, name), 0);
+    OK(reader, beck_poll(consumer, 1, 5000, &records, &count));
+    ck_assert_uint_eq(count, 1);
+    ck_assert(value_is(records, "hello"));
+    ck_assert_int_lt(clock_ms() - before, 2000);
+    pthread_join(thread, NULL);
+    OK(reader, beck_close(reader));
+}
+END_TEST
+
+/* What a poll handed out stays right while writers come, delete, reuse and go. */
+START_TEST(copies_stay_right)
+{
+    beck *db = open_db(path());
+    beck_topic *topic = os_topic(db, "t", 1, 16384);
+    const beck_record *records;
+    size_t count;
+    for (uint32_t i = 0; i < 20; i++) OK(db, append_filled(topic, 0, 500, i, NULL));
+    OK(db, beck_close(db));
+    beck *reader = open_readonly(path());
+    beck_consumer *consumer = consume(reader, "t", BECK_START_BEGINNING, 0);
+    OK(reader, beck_poll(consumer, 20, 0, &records, &count));
+    ck_assert_uint_eq(count, 20);
+    db = open_db(path());
+    OK(db, beck_topic_delete(db, "t"));
+    topic = os_topic(db, "u", 1, 16384);
+    for (uint32_t i = 0; i < 100; i++) OK(db, append_filled(topic, 0, 500, 1000 + i, NULL));
+    for (size_t i = 0; i < count; i++) ck_assert(filled(records[i].value, 500, i));
+    GIVES(DELETED, reader, beck_poll(consumer, 20, 0, &records, &count));
+    consumer = consume(reader, "u", BECK_START_BEGINNING, 0);
+    ck_assert_uint_eq(drain(reader, consumer), 100);
+    OK(db, beck_close(db));
+    OK(reader, beck_close(reader));
+}
+END_TEST
+
+/* A reader that is slow, on a topic that is deleted and whose blocks are used again: it may be told
+ * DELETED, it must not be given anything else. */
+START_TEST(reuse_under_a_slow_reader)
+{
+    beck *db = open_db(path());
+    beck_topic *topic = os_topic(db, "t", 1, 16384);
+    const beck_record *records;
+    size_t count = 0;
+    int rc;
+    for (uint32_t i = 0; i < 200; i++) OK(db, append_filled(topic, 0, 500, i, NULL));
+    beck *reader = open_readonly(path());
+    beck_consumer *consumer = consume(reader, "t", BECK_START_BEGINNING, 0);
+    int64_t next = 0;
+    for (int i = 0; i < 10; i++) next = poll_one(reader, consumer)->offset + 1;
+    OK(db, beck_topic_delete(db, "t"));
+    topic = os_topic(db, "u", 1, 16384);
+    for (uint32_t i = 0; i < 300; i++) OK(db, append_filled(topic, 0, 500, 1000 + i, NULL));
+    while ((rc = beck_poll(consumer, 3, 0, &records, &count)) >= 0 && (count > 0 || rc > 0))
+        for (size_t i = 0; i < count; i++, next++) {
+            ck_assert_int_eq(records[i].offset, next);
+            ck_assert(filled(records[i].value, 500, (uint64_t)next));
+        }
+    ck_assert_int_eq(rc, BECK_DELETED);
+    OK(reader, beck_close(reader));
+    OK(db, beck_close(db));
+}
+END_TEST
+
+/* Only what is stable is visible in a `sync` topic, to everybody. */
+START_TEST(stable_only)
+{
+    beck *db = open_db(path()), *reader;
+    beck_topic *topic;
+    const beck_topic_info *info;
+    OK(db, beck_topic_open(db, "t", NULL, &topic));
+    reader = open_readonly(path());
+    beck_consumer *consumer = consume(reader, "t", BECK_START_BEGINNING, 0);
+    for (int i = 0; i < 10; i++) {
+        OK(db, append_text(topic, 0, "x"));
+        expect(reader, consumer, "x");
+        OK(reader, beck_topic_describe(reader, "t", &info));
+        ck_assert_int_eq(info->partitions[0].stable_offset, i + 1);
+    }
+    OK(reader, beck_close(reader));
+    OK(db, beck_close(db));
+}
+END_TEST
+
+static int append_and_die(const char *name)
+{
+    beck *db = NULL;
+    beck_topic *topic = NULL;
+    beck_topic_config c = {.size = sizeof c, .sync = BECK_SYNC_OS, .segment_bytes = 16384};
+    if (beck_open(name, NULL, &db) < 0 || beck_topic_open(db, "t", &c, &topic) < 0) return 1;
+    for (uint32_t i = 0; i < 100; i++)
+        if (append_filled(topic, 0, 500, i, NULL) < 0) return 2;
+    return 0;
+}
+
+/* After a crash a reader sees everything acknowledged, and changes nothing; so does the next writer. */
+START_TEST(file_of_a_killed_writer)
+{
+    size_t bytes;
+    ck_assert_int_eq(in_child(append_and_die, path()), 0);
+    uint8_t *before = file_content(path(), &bytes);
+    beck *reader = open_readonly(path());
+    beck_consumer *consumer = consume(reader, "t", BECK_START_BEGINNING, 0);
+    beck_stat_info info;
+    OK(reader, beck_stat(reader, &info));
+    ck_assert_uint_eq(info.clean, 0);
+    ck_assert_uint_eq(info.handles, 0);
+    ck_assert_uint_eq(drain(reader, consumer), 100);
+    ck_assert_str_eq(beck_recovery_report(reader), "");
+    ck_assert(file_same(path(), before, bytes));
+    beck *db = open_db(path());
+    ck_assert_str_eq(beck_recovery_report(db), "");
+    int64_t offset;
+    OK(db, append_filled(os_topic(db, "t", 1, 0), 0, 500, 100, &offset));
+    ck_assert_int_eq(offset, 100);
+    ck_assert_int_eq(poll_one(reader, consumer)->offset, 100);
+    ck_assert_uint_eq(drain(db, consume(db, "t", BECK_START_BEGINNING, 0)), 101);
+    OK(db, beck_close(db));
+    poll_none(reader, consumer);
+    OK(reader, beck_close(reader));
+    free(before);
+}
+END_TEST
+
+/* A writer is killed beside a reader; another one takes over. The reader goes on. */
+START_TEST(outlives_killed_writers)
+{
+    OK(NULL, beck_close(open_db(path())));
+    ck_assert_int_eq(in_child(append_and_die, path()), 0);
+    beck *reader = open_readonly(path());
+    beck_consumer *consumer = consume(reader, "t", BECK_START_BEGINNING, 0);
+    for (int64_t round = 1; round <= 5; round++) {
+        for (int64_t i = 0; i < 100; i++) {
+            const beck_record *r = poll_one(reader, consumer);
+            ck_assert_int_eq(r->offset, (round - 1) * 100 + i);
+            ck_assert(filled(r->value, 500, (uint64_t)i));
+        }
+        poll_none(reader, consumer);
+        ck_assert_int_eq(in_child(append_and_die, path()), 0);
+    }
+    OK(reader, beck_close(reader));
+}
+END_TEST
+
+Suite *suite(void)
+{
+    Suite *s = suite_create("api_readonly");
+    TCase *c = tcase_create("following");
+    tcase_add_test(c, follows_a_writer);
+    tcase_add_test(c, outlives_writers);
+    tcase_add_test(c, woken_by_a_writer_that_opens);
+    tcase_add_test(c, copies_stay_right);
+    tcase_add_test(c, reuse_under_a_slow_reader);
+    tcase_add_test(c, stable_only);
+    suite_add_tcase(s, c);
+
+    c = tcase_create("crashes");
+    tcase_add_test(c, file_of_a_killed_writer);
+    tcase_add_test(c, outlives_killed_writers);
+    suite_add_tcase(s, c);
+    return s;
+}
