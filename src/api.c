@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "check.h"
+#include "verify.h"
 #include "consumer.h"
 #include "db.h"
 #include "err.h"
@@ -380,5 +380,5 @@ int beck_check(beck *db, beck_check_callback finding, beck_progress_callback pro
     if (summary != NULL) memset(summary, 0, sizeof *summary);
     if (db == NULL) return err_set(BECK_INVALID, "beck_check: no handle");
     int rc = db_usable(db);
-    return rc < 0 ? rc : check_file(db, finding, progress, context, summary);
+    return rc < 0 ? rc : verify_file(db, finding, progress, context, summary);
 }

@@ -46,7 +46,7 @@ echo 1 | beck produce a.beck fast --sync os
 echo 2 | beck produce a.beck fast --sync sync
 beck topic list a.beck | grep fast | cut -f 1,3,5
 
-# A thousand batches of large and small records.
+# Many records, large and small.
 { letters 300000 x; echo; letters 900000 y; echo; seq 100000; } > input
 beck produce a.beck many < input
 beck consume a.beck many -e | cmp - input

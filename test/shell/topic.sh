@@ -8,7 +8,7 @@ beck topic list a.beck
 printf 'a\nb\n' | beck produce a.beck orders
 beck topic list a.beck --json
 beck topic describe a.beck
-beck topic describe a.beck orders --json
+beck topic describe a.beck orders --json | sed 's/"id":[0-9]*/"id":ID/'
 beck topic describe a.beck --json | python3 -c 'import json, sys; print([t["topic"] for t in json.load(sys.stdin)])'
 
 beck topic alter a.beck orders --partitions 2 --sync os --config max.message.bytes=2000

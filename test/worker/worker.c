@@ -4,11 +4,11 @@
  *
  * A log is written with O_APPEND, one write a line, so that it tells the truth after a SIGKILL. Times
  * are microseconds of CLOCK_MONOTONIC. Every thread of a producer has a log of its own, LOG.N:
- *     I seq topic partition count     about to append (partition -1: by key, -2: anywhere)
+ *     I seq topic partition count start   about to append (partition -2: anywhere)
  *     A seq offset start end          acknowledged
  *     E seq status start end text     refused
  * A consumer logs what it saw, by poll, with the CRC-32 of the values joined:
- *     O topic                         opened; offsets may begin anywhere again
+ *     O start                         opened; offsets begin anywhere again (start 0: at 0)
  *     R topic partition first count crc
  *     G topic partition from to cause a gap
  * All: `S status what text` for a failed call, `L what microseconds` for a slow one, `X` for the end.
@@ -160,20 +160,18 @@ static int append(struct logger *log, struct batch *b, beck_topic *topic, const 
     int where = options.partition >= 0 ? options.partition : (int)below(log, (long)partitions + 2) - 2;
     int64_t offset = -1;
     fill(b, name, thread, seq, count);
+    int32_t target = where < 0 ? BECK_ANY_PARTITION : where;
     if (where == -1) { /* by key: the whole batch has one */
         snprintf(b->key, sizeof b->key, "k%ld", below(log, 100));
+        where = beck_partition_for_key(b->key, strlen(b->key), (int32_t)partitions);
         for (long i = 0; i < count; i++) {
             b->records[i].key = b->key;
             b->records[i].key_size = (uint32_t)strlen(b->key);
         }
-        say(log, "I %ld %s %d %ld", seq, name,
-            beck_partition_for_key(b->key, strlen(b->key), (int32_t)partitions), count);
-    } else {
-        say(log, "I %ld %s %d %ld", seq, name, where, count);
     }
-    int32_t target = where < 0 ? BECK_ANY_PARTITION : where;
     b->records[0].partition = target;
     long start = now();
+    say(log, "I %ld %s %d %ld %ld", seq, name, where, count, start);
     int rc, kind = (int)below(log, 8);
     if (kind == 0) {
         rc = beck_append_sync(topic, target, b->records, (size_t)count, BECK_SYNC_SYNC, &offset);
@@ -276,7 +274,7 @@ static int consume_once(struct logger *log, long polls)
     }
     if (failed(log, "consumer_open", rc)) return 0;
     slow(log, "consumer_open", start);
-    say(log, "O %s", options.topics[0]);
+    say(log, "O %u", config.start);
     for (long i = 0; rc >= 0 && !stopping && i < polls; i++) {
         const beck_record *records;
         size_t count = 0;

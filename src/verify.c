@@ -1,10 +1,10 @@
-/* check.c -- verifies every byte of the file that means something */
+/* verify.c -- verifies every byte of the file that means something */
 /*
  * Superblocks, segment headers, every frame and record of every segment, chains, offsets, indexes.
  * The catalog was verified when the picture was made: extents that overlap or entries that
  * contradict each other do not get that far. Works beside writers: it looks at what was visible
  * when it came by. */
-#include "check.h"
+#include "verify.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -183,7 +183,7 @@ static int check_partition(struct check *c, uint64_t topic, uint32_t index)
     return rc;
 }
 
-int check_file(struct beck *db, beck_check_callback finding, beck_progress_callback progress,
+int verify_file(struct beck *db, beck_check_callback finding, beck_progress_callback progress,
                void *context, beck_check_summary *summary)
 {
     struct check c = {.db = db, .finding = finding, .progress = progress, .context = context};

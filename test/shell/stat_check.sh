@@ -1,0 +1,29 @@
+# stat_check.sh -- what a file holds and whether it is whole
+. "$BECK_ROOT/test/shell/common"
+session <<'END'
+seq 3 | beck produce a.beck t
+seq 5 | beck produce a.beck u --sync os
+beck stat a.beck | steady
+beck stat a.beck --json | steady
+beck check a.beck
+beck check a.beck -q
+beck check a.beck --json
+
+# Looking changes nothing.
+md5sum a.beck > before
+beck stat a.beck > /dev/null; beck check -q a.beck; beck topic list a.beck > /dev/null
+beck consume a.beck t u -e -q | wc -l
+md5sum --quiet -c before
+
+# While it is open for writing.
+mkfifo pipe
+beck produce a.beck t < pipe & exec 4> pipe
+echo 4 >&4; until beck consume a.beck t -e | grep -q 4; do sleep 0.02; done
+beck stat a.beck | grep -E 'handles|clean'
+beck check a.beck
+exec 4>&-; wait
+beck stat a.beck | grep -E 'handles|clean'
+
+# One file all the time.
+ls
+END
