@@ -35,6 +35,17 @@ int buf_append(struct buf *b, const void *data, size_t bytes)
     return BECK_OK;
 }
 
+int buf_grow_array(void **array, size_t count, size_t *capacity, size_t item)
+{
+    if (count < *capacity) return 0;
+    size_t more = *capacity == 0 ? 16 : 2 * *capacity;
+    void *moved = realloc(*array, more * item);
+    if (moved == NULL) return err_set(BECK_NOMEM, "out of memory");
+    *array = moved;
+    *capacity = more;
+    return 0;
+}
+
 void buf_free(struct buf *b)
 {
     free(b->data);

@@ -66,14 +66,9 @@ uint64_t catalog_bytes(const struct catalog *cat)
 
 static int chain_add(struct catalog *cat, const struct segment_place *place)
 {
-    if (cat->chain_count == cat->chain_capacity) {
-        size_t capacity = cat->chain_capacity == 0 ? 8 : 2 * cat->chain_capacity;
-        struct segment_place *chain = realloc(cat->chain, capacity * sizeof *chain);
-        if (chain == NULL) return err_set(BECK_NOMEM, "out of memory");
-        cat->chain = chain;
-        cat->chain_capacity = capacity;
-    }
-    int rc = space_take(&cat->picture.space, place->block, place->blocks);
+    int rc = buf_grow_array((void **)&cat->chain, cat->chain_count, &cat->chain_capacity,
+                            sizeof *cat->chain);
+    if (rc == 0) rc = space_take(&cat->picture.space, place->block, place->blocks);
     if (rc < 0) return rc;
     cat->chain[cat->chain_count++] = *place;
     cat->picture.next_segment = max_u64(cat->picture.next_segment, place->id + 1);
@@ -623,13 +618,28 @@ static int catalog_write_again(struct catalog *cat, const struct segment_place *
     return rc;
 }
 
+static int rewrite_chain(struct catalog *cat)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < cat->chain_count; i++)
+        rc = catalog_write_again(cat, &cat->chain[i], 0, place_bytes(&cat->chain[i]));
+    return rc;
+}
+
+int catalog_rewrite(struct catalog *cat)
+{
+    pthread_mutex_lock(&cat->mutex);
+    int rc = rewrite_chain(cat);
+    pthread_mutex_unlock(&cat->mutex);
+    return rc;
+}
+
 /* It died between the flip of the root and the words that tell of it. */
 static int repair_root(struct catalog *cat, struct superblock *super)
 {
     cat->root_flips = atomic_fetch_add(&coord_header(cat->coord)->root_flips, 1) + 1;
     int rc = load(cat, super, UINT64_MAX);
-    for (size_t i = 0; rc == 0 && i < cat->chain_count; i++)
-        rc = catalog_write_again(cat, &cat->chain[i], 0, place_bytes(&cat->chain[i]));
+    if (rc == 0) rc = rewrite_chain(cat);
     if (rc < 0) return rc;
     coord_sync_begin(cat->coord);
     rc = file_write_super(cat->file, super);

@@ -59,6 +59,8 @@ BECK_PRIVATE int catalog_try_lock(struct catalog *cat);
 /* Append entries as one batch: stable and visible to everybody, or nothing. Holds: catalog.
  * FULL, POISONED, BUSY. */
 BECK_PRIVATE int catalog_append(struct catalog *cat, const struct entry *entries, size_t count);
+/* Write the whole catalog once more and make it stable: after a sync whose end nobody saw. Alone. */
+BECK_PRIVATE int catalog_rewrite(struct catalog *cat);
 /* Clear the clean mark before the first modification. [O2] Holds: catalog. */
 BECK_PRIVATE int catalog_mark_unclean(struct catalog *cat);
 

@@ -34,6 +34,7 @@
 #define WORD_CONTENDED UINT64_C(0x10000)
 #define WORD_NOBODY UINT64_C(0xffff) /* no slot has this number: a dead owner */
 #define SPINS 64
+#define BUILDING_POISONED 2u /* and what it recovers from is a failed sync */
 
 static uint64_t coord_layout(void)
 {
@@ -131,9 +132,9 @@ int coord_zero(struct coord *c)
     return zero_area(c, 0);
 }
 
-int coord_rebuild(struct coord *c)
+int coord_rebuild(struct coord *c, enum residue residue)
 {
-    int rc = zero_area(c, 1);
+    int rc = zero_area(c, residue == RESIDUE_POISON ? BUILDING_POISONED : 1);
     if (rc < 0) return rc;
     struct coord_header *h = coord_header(c);
     h->magic = COORD_MAGIC;
@@ -159,18 +160,20 @@ bool coord_present(struct coord *c)
     return c->instance != 0 && h->magic == COORD_MAGIC && h->layout == coord_layout();
 }
 
-int coord_read_residue(const struct os_file *file, bool *residue)
+int coord_read_residue(const struct os_file *file, enum residue *residue)
 {
     uint8_t *area = malloc(COORD_BYTES);
     int rc = area == NULL ? err_set(BECK_NOMEM, "out of memory") : 0;
-    *residue = false;
+    *residue = RESIDUE_NONE;
     if (rc == 0) rc = os_read(file, area, COORD_BYTES, COORD_AT);
     if (rc == 0) {
         const struct coord_header *h = (const struct coord_header *)(void *)area;
         const struct slot *slots = (const struct slot *)(void *)(area + COORD_SLOTS_AT);
-        *residue = atomic_load(&h->poison) != 0 || atomic_load(&h->building) != 0;
+        if (atomic_load(&h->building) != 0) *residue = RESIDUE_INTENT;
         for (uint32_t i = 0; i < SLOTS_MAX; i++)
-            if (atomic_load(&slots[i].intent) != 0) *residue = true;
+            if (atomic_load(&slots[i].intent) != 0) *residue = RESIDUE_INTENT;
+        if (atomic_load(&h->poison) != 0 || atomic_load(&h->building) == BUILDING_POISONED)
+            *residue = RESIDUE_POISON;
     }
     free(area);
     return rc;

@@ -50,8 +50,9 @@ struct cell { /* one partition; field by field in doc/CONCURRENCY.md section 10 
     _Atomic uint32_t stable_bell;
     _Atomic uint64_t synced_segment; /* 0 = unknown; sync lock */
     _Atomic int64_t synced_at;       /* wall clock, for flush.ms */
+    uint64_t suspect; /* what lies below and is not stable was left by a sync nobody saw the end of */
     _Atomic uint32_t synced_position; /* of synced_segment; sync lock */
-    uint32_t pad3[5];
+    uint32_t pad3[3];
 };
 
 struct slot {
@@ -126,6 +127,9 @@ struct coord {
     bool slot_held;
 };
 
+/* What an area that nobody uses still tells about syncs. */
+enum residue { RESIDUE_NONE, RESIDUE_INTENT, RESIDUE_POISON };
+
 /* ---- Life. The gate is held around all of these. ---- */
 BECK_PRIVATE int coord_open(struct coord *c, const struct os_file *file);
 BECK_PRIVATE void coord_close(struct coord *c);
@@ -135,12 +139,12 @@ BECK_PRIVATE void coord_forget(struct coord *c);
 BECK_PRIVATE int coord_reset_extents(struct coord *c);
 /* Zero the area, saying first that it is being built; coord_publish takes that back and writes the
  * instance id last. [O1] */
-BECK_PRIVATE int coord_rebuild(struct coord *c);
+BECK_PRIVATE int coord_rebuild(struct coord *c, enum residue residue);
 BECK_PRIVATE int coord_publish(struct coord *c);
 /* Is a usable area there (right layout, instance not 0)? Remembers the instance. */
 BECK_PRIVATE bool coord_present(struct coord *c);
 /* What the last users left in an area nobody uses now: poison, an intent, an unfinished recovery. */
-BECK_PRIVATE int coord_read_residue(const struct os_file *file, bool *residue);
+BECK_PRIVATE int coord_read_residue(const struct os_file *file, enum residue *residue);
 BECK_PRIVATE int coord_zero(struct coord *c);
 
 /* ---- Slots and liveness ---- */

@@ -125,21 +125,13 @@ static int anybody_else(struct beck *db, bool *others)
 
 /* ---- Opening alone ---- */
 
-/* The area may still tell of a failed sync, or of a recovery that was not finished; then only the disk is
- * to be believed. A read-only handle believes only the disk in any case: it can leave no word behind
- * if its own sync is the one that gets to see an error. */
-static int examine_residue(struct beck *db, const struct superblock *super, bool *distrust)
+/* What the area still tells of syncs that nobody saw the end of. */
+static int examine_residue(struct beck *db, const struct superblock *super, enum residue *residue)
 {
-    bool residue = false;
-    int rc = 0;
-    *distrust = false;
-    if (super->state == SUPER_CLEAN || !file_same_boot(&db->file, super)) return 0;
-    rc = coord_read_residue(&db->file.os, &residue);
-    if (rc == 0 && (residue || db->readonly) && !db->file.fs.memory) {
-        *distrust = true;
-        rc = file_forget_cache(&db->file);
-    }
-    return rc;
+    *residue = RESIDUE_NONE;
+    if (super->state == SUPER_CLEAN || !file_same_boot(&db->file, super) || db->file.fs.memory)
+        return 0;
+    return coord_read_residue(&db->file.os, residue);
 }
 
 static int fill_cells(struct beck *db, const struct recovery *r)
@@ -150,7 +142,7 @@ static int fill_cells(struct beck *db, const struct recovery *r)
         const struct partition_end *e = &r->ends[i];
         rc = catalog_make_cells(&db->cat, e->topic, e->index, e->index + 1);
         if (rc == 0) rc = catalog_cell(&db->cat, e->topic, e->index, &ref);
-        if (rc == 0) partition_reset_cell(ref.rw, e->topic, e->index, &e->tail);
+        if (rc == 0) partition_reset_cell(ref.rw, e->topic, e->index, &e->tail, e->stable, e->suspect);
     }
     return rc;
 }
@@ -171,40 +163,47 @@ static void forget_cells(struct catalog *cat)
             cat->picture.by_id[i]->parts[k].cell = NO_CELL;
 }
 
+/* Read the catalog, find every end, make it last, fill the cells. */
+static int recover_alone(struct beck *db, const struct superblock *super, enum residue residue)
+{
+    struct coord_header *h = coord_header(&db->coord);
+    struct cell_ref cell = coord_catalog_cell(&db->coord);
+    struct recovery r = {.cat = &db->cat, .clean = super->state == SUPER_CLEAN, .residue = residue};
+    r.trusted = residue != RESIDUE_POISON && file_same_boot(&db->file, super);
+    /* After a failed sync only the device is to be believed. */
+    int rc = file_read_device(&db->file, residue == RESIDUE_POISON);
+    if (rc == 0) rc = catalog_load(&db->cat, super, UINT64_MAX);
+    if (rc == 0) rc = recover_find_ends(&r);
+    atomic_store(&cell.rw->visible, db->cat.at.next);
+    atomic_store(&h->unclean, 0); /* recovery itself is the first modification */
+    if (rc == 0 && !r.clean) rc = recover_apply(&r);
+    if (rc == 0) rc = file_read_device(&db->file, false);
+    forget_cells(&db->cat);
+    if (rc == 0) rc = fill_cells(db, &r);
+    keep_report(db, &r);
+    recover_free(&r);
+    return rc;
+}
+
 static int open_alone(struct beck *db)
 {
     struct superblock super;
-    struct recovery r = {.cat = &db->cat};
-    bool distrust = false;
+    enum residue residue = RESIDUE_NONE;
     uint64_t size = 0;
     int rc = file_read_super(&db->file, &super);
     if (rc == 0 && (rc = file_format(&db->file, db->application_id)) == 0)
         rc = file_read_super(&db->file, &super);
-    if (rc > 0) rc = examine_residue(db, &super, &distrust);
-    if (rc == 0 && distrust) rc = file_read_super(&db->file, &super) < 0 ? BECK_CORRUPT : 0;
+    if (rc > 0) rc = examine_residue(db, &super, &residue);
     if (rc == 0) rc = os_size(&db->file.os, &size);
     if (rc == 0 && size < HEAP_AT)
         rc = err_set(BECK_CORRUPT, "the file is cut off at byte %llu", (unsigned long long)size);
-    if (rc == 0) rc = coord_rebuild(&db->coord); /* [O1] */
+    if (rc == 0) rc = coord_rebuild(&db->coord, residue); /* [O1] */
     if (rc == 0) rc = coord_claim_slot(&db->coord);
-    if (rc == 0) rc = catalog_load(&db->cat, &super, UINT64_MAX);
     if (rc < 0) return rc;
-
-    struct coord_header *h = coord_header(&db->coord);
-    struct cell_ref cell = coord_catalog_cell(&db->coord);
-    h->opened_bytes = size;
+    coord_header(&db->coord)->opened_bytes = size;
     coord_note_written(&db->coord, (uint32_t)(size / BLOCK_BYTES));
-    atomic_store(&cell.rw->visible, db->cat.at.next);
-    r.clean = super.state == SUPER_CLEAN;
-    r.trusted = !distrust && file_same_boot(&db->file, &super);
-    rc = recover_find_ends(&r);
-    if (rc == 0 && !r.clean) rc = recover_apply(&r);
-    forget_cells(&db->cat);
-    if (rc == 0) rc = fill_cells(db, &r);
-    if (rc == 0) rc = coord_publish(&db->coord);
-    keep_report(db, &r);
-    recover_free(&r);
-    return rc;
+    rc = recover_alone(db, &super, residue);
+    return rc < 0 ? rc : coord_publish(&db->coord);
 }
 
 /* ---- Joining ---- */
@@ -259,27 +258,30 @@ static int private_cells(struct beck *db, const struct recovery *r)
         return err_set(BECK_NOMEM, "out of memory");
     }
     for (size_t i = 0; i < r->count; i++)
-        partition_reset_cell(&cells[i], r->ends[i].topic, r->ends[i].index, &r->ends[i].tail);
+        partition_reset_cell(&cells[i], r->ends[i].topic, r->ends[i].index, &r->ends[i].tail,
+                             r->ends[i].stable, 0);
     if (db->cat.private_cells != NULL) db->old_cells[db->old_cells_count++] = db->cat.private_cells;
     db->cat.private_cells = cells;
     return 0;
 }
 
+/* What a crash left is read from the device, around the page cache: nobody shall act on what a power loss
+ * could still take back. A sync would not do: if it is the one to see an error, a handle that must not
+ * write can leave no word of it behind. */
 static int attach_private(struct beck *db)
 {
     struct superblock super;
-    struct recovery r = {.cat = &db->cat};
-    bool distrust = false;
+    enum residue residue = RESIDUE_NONE;
     db->cat.coord = NULL;
     int rc = file_read_super(&db->file, &super);
     if (rc == 0) rc = err_set(BECK_NOT_BECK, "an empty file: nothing was ever written to it");
-    if (rc > 0) rc = examine_residue(db, &super, &distrust);
+    if (rc > 0) rc = examine_residue(db, &super, &residue);
+    if (rc < 0) return rc;
+    struct recovery r = {.cat = &db->cat, .clean = super.state == SUPER_CLEAN, .residue = residue};
+    r.trusted = residue != RESIDUE_POISON && file_same_boot(&db->file, &super);
+    rc = file_read_device(&db->file, !r.clean);
     if (rc == 0) rc = catalog_load(&db->cat, &super, UINT64_MAX);
-    r.clean = rc == 0 && super.state == SUPER_CLEAN;
-    r.trusted = !distrust && file_same_boot(&db->file, &super);
     if (rc == 0) rc = recover_find_ends(&r);
-    /* Nobody shall act on what a power loss could still take back; what came from the disk cannot be. */
-    if (rc == 0 && !r.clean && !distrust) rc = os_sync(&db->file.os);
     if (rc == 0) rc = private_cells(db, &r);
     keep_report(db, &r);
     recover_free(&r);
@@ -291,9 +293,9 @@ static int attach_watch(struct beck *db)
 {
     struct superblock super;
     struct cell_ref cell = coord_catalog_cell(&db->coord);
-    int rc = 0;
+    int rc = file_read_device(&db->file, false);
     db->cat.coord = &db->coord;
-    if (!coord_present(&db->coord))
+    if (rc == 0 && !coord_present(&db->coord))
         rc = err_set(BECK_BUSY, "the file is in use by an incompatible build of beck");
     if (rc == 0) rc = file_read_super(&db->file, &super);
     if (rc == 0) rc = err_set(BECK_CORRUPT, "the superblocks of an open file are zero");

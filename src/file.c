@@ -41,7 +41,7 @@ static int file_open_path(struct file *f, const char *path, const beck_options *
 int file_open(struct file *f, const char *path, const beck_options *options)
 {
     memset(f, 0, sizeof *f);
-    f->os.fd = -1;
+    f->os.fd = f->device.fd = -1;
     f->readonly = (options->flags & BECK_OPEN_READONLY) != 0;
     f->path = copy_text(path);
     if (f->path == NULL) return err_set(BECK_NOMEM, "out of memory");
@@ -61,6 +61,7 @@ int file_open(struct file *f, const char *path, const beck_options *options)
 void file_close(struct file *f)
 {
     if (f->path == NULL) return;
+    os_close(&f->device);
     os_close(&f->os);
     free(f->path);
     f->path = NULL;
@@ -190,7 +191,7 @@ int file_format(struct file *f, uint32_t application_id)
     return os_sync_directory(f->path);
 }
 
-/* ---- The page cache ---- */
+/* ---- Is it there, is it true ---- */
 
 int file_check_there(const struct file *f)
 {
@@ -200,24 +201,11 @@ int file_check_there(const struct file *f)
     return err_set(BECK_MOVED, "%s was deleted or replaced while it was open", f->path);
 }
 
-int file_forget_cache(struct file *f)
+int file_read_device(struct file *f, bool device)
 {
-    bool gone = f->fs.memory;
-    uint64_t size;
-    int rc = os_size(&f->os, &size);
-    for (int tries = 0; rc == 0 && !gone && tries < 20; tries++) {
-        bool gone_front = true;
-        if (tries > 0) os_sleep_ms(10);
-        os_writeback(&f->os, 0, size);
-        rc = os_drop_cache(&f->os, 0, min_u64(size, COORD_AT), &gone_front);
-        gone = true;
-        if (rc == 0 && size > HEAP_AT) rc = os_drop_cache(&f->os, HEAP_AT, size, &gone);
-        gone = gone && gone_front;
-    }
-    if (rc < 0 || gone) return rc;
-    return err_set(BECK_BUSY,
-                   "a sync may have failed and the file is still cached by somebody: close"
-                   " every program that reads it and try again");
+    os_close(&f->device);
+    if (!device || f->fs.memory) return 0;
+    return os_open_direct(&f->os, &f->device);
 }
 
 /* ---- Segments ---- */
@@ -229,7 +217,7 @@ int file_read_segment(const struct file *f, const struct segment_place *place, u
         return err_set(BECK_CORRUPT, "segment %llu: [%llu, +%zu) lies outside of its %u blocks",
                        (unsigned long long)place->id, (unsigned long long)from, bytes,
                        place->blocks);
-    return os_read(&f->os, data, bytes, place_at(place) + from);
+    return os_read(f->device.fd >= 0 ? &f->device : &f->os, data, bytes, place_at(place) + from);
 }
 
 int file_make_segment(struct file *f, const struct segment_place *place, uint64_t topic,

@@ -8,6 +8,7 @@
 
 struct file {
     struct os_file os;
+    struct os_file device; /* fd -1, or: segments are read around the page cache */
     char *path;
     struct os_filesystem fs;
     struct os_identity identity;
@@ -32,8 +33,9 @@ BECK_PRIVATE int file_format(struct file *f, uint32_t application_id);
 
 /* MOVED when the file no longer has a name: what is written to it would vanish with the last handle. */
 BECK_PRIVATE int file_check_there(const struct file *f);
-/* Drop the page cache of everything that lasts and prove it gone; BUSY when it cannot be proved. */
-BECK_PRIVATE int file_forget_cache(struct file *f);
+/* From now on read what the device holds, or again what the page cache shows. Where the file system has no
+ * device behind it nothing changes. */
+BECK_PRIVATE int file_read_device(struct file *f, bool device);
 
 /* Bytes [from, from + bytes) of a segment. CORRUPT when they lie outside of it. */
 BECK_PRIVATE int file_read_segment(const struct file *f, const struct segment_place *place,

@@ -90,22 +90,21 @@ static uint64_t frame_proves(const struct frame *f, uint64_t base_offset)
     return f->stable == 0 ? 0 : base_offset + f->stable - 1;
 }
 
-/* Everything intact frames from `at` on prove: the durable end, or the end of the last intact
- * frame. */
-static uint64_t proved_from(const struct segment_place *place, struct log_position at,
-                            const uint8_t *data, uint64_t end, uint64_t base_offset, bool trust_all)
+/* Look at every intact frame from `at` on: the greatest stable offset they tell, and where the last of
+ * them ends. */
+static void look_ahead(const struct segment_place *place, struct log_position at,
+                       const uint8_t *data, uint64_t end, uint64_t base_offset, uint64_t *proved,
+                       uint64_t *intact_end)
 {
     struct log_frame found;
-    uint64_t proved = 0;
     while (log_resync(place, &at, data, end, UINT64_MAX)) {
-        while (
-            log_frame_at(place, &at, data + at.position, end - at.position, true, &found, NULL)) {
-            proved =
-                max_u64(proved, trust_all ? found.next : frame_proves(&found.frame, base_offset));
+        while (log_frame_at(place, &at, data + at.position, end - at.position, true, &found,
+                            NULL)) {
+            *proved = max_u64(*proved, frame_proves(&found.frame, base_offset));
+            *intact_end = found.next;
             log_advance(&at, &found);
         }
     }
-    return proved;
 }
 
 static void scan_bytes(const struct segment_place *place, const uint8_t *data, uint64_t end,
@@ -113,25 +112,24 @@ static void scan_bytes(const struct segment_place *place, const uint8_t *data, u
 {
     struct log_frame found;
     bool looked_ahead = false;
+    uint64_t intact = 0;
     for (;;) {
         while (s->end.position < end && log_frame_at(place, &s->end, data + s->end.position,
                                                      end - s->end.position, true, &found, NULL)) {
-            s->stable = max_u64(s->stable, frame_proves(&found.frame, base_offset));
+            s->proved = max_u64(s->proved, frame_proves(&found.frame, base_offset));
             if (found.batch.max_timestamp > s->max_timestamp)
                 s->max_timestamp = found.batch.max_timestamp;
             log_advance(&s->end, &found);
         }
-        if (!looked_ahead)
-            s->stable =
-                max_u64(s->stable, proved_from(place, s->end, data, end, base_offset, trust_all));
+        if (!looked_ahead) look_ahead(place, s->end, data, end, base_offset, &s->proved, &intact);
         looked_ahead = true;
+        s->durable = max_u64(s->durable, max_u64(s->proved, trust_all ? intact : 0));
 
         struct log_position behind = s->end;
         if (!log_resync(place, &behind, data, end, UINT64_MAX)) return;
-        if (s->end.next >= s->stable) { /* a torn end, with something intact beyond */
+        if (s->end.next >= s->durable) { /* a torn end, with something intact beyond */
             s->beyond_from = behind.next;
-            s->beyond_to =
-                max_u64(behind.next + 1, proved_from(place, s->end, data, end, base_offset, true));
+            s->beyond_to = intact;
             return;
         }
         if (s->gaps++ == 0) {
@@ -149,7 +147,7 @@ int log_scan_segment(const struct file *f, const struct segment_place *place, ui
     memset(scan, 0, sizeof *scan);
     scan->end = log_begin(base_offset);
     scan->max_timestamp = -1;
-    scan->stable = durable;
+    scan->durable = durable;
     end = min_u64(end, place_bytes(place));
 
     /* The file may end before the segment does: do not read, or allocate for, what is not there. */

@@ -56,7 +56,8 @@ BECK_PRIVATE int log_resync(const struct segment_place *place, struct log_positi
 struct log_scan {
     struct log_position end; /* behind the last frame that counts */
     int64_t max_timestamp;
-    uint64_t stable;    /* greatest stable offset proved by an intact frame; 0 = none */
+    uint64_t durable;   /* what counted as durable: given, proved, or intact with trust_all */
+    uint64_t proved;    /* greatest stable offset an intact frame tells; 0 = none */
     uint64_t lost_from; /* first damage: [lost_from, lost_to), equal when there is none */
     uint64_t lost_to;
     uint64_t lost_at; /* byte position of that damage in the segment */

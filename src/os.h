@@ -14,6 +14,7 @@
 struct os_file {
     int fd;
     bool readonly;
+    bool direct; /* reads go around the page cache */
 };
 
 struct os_identity {
@@ -62,8 +63,9 @@ BECK_PRIVATE int os_sync(const struct os_file *f);
 BECK_PRIVATE int os_sync_directory(const char *path);
 /* Start writing these bytes to the device; a hint. */
 BECK_PRIVATE void os_writeback(const struct os_file *f, uint64_t at, uint64_t bytes);
-/* Drop clean cached pages, and tell whether none of [from, to) is cached any more. */
-BECK_PRIVATE int os_drop_cache(const struct os_file *f, uint64_t from, uint64_t to, bool *gone);
+/* The same file once more, for reading what the device holds, whatever the page cache says. UNSUPPORTED
+ * where the file system knows no such thing. */
+BECK_PRIVATE int os_open_direct(const struct os_file *f, struct os_file *direct);
 
 /* ---- Mappings, shared; `at` is a multiple of 16 KiB; they may reach behind the end of the file.
  * ---- */

@@ -35,6 +35,8 @@
 #define XFS_SUPER_MAGIC 0x58465342
 #endif
 
+#define DIRECT_ALIGN 4096u
+
 static int os_fail(const char *what)
 {
     int e = errno;
@@ -71,6 +73,7 @@ int os_open(const char *path, enum os_open_mode mode, uint32_t permissions, stru
     f->fd = os_above_stdio(
         open(path, flags[mode] | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, (mode_t)permissions));
     f->readonly = mode == OS_READ;
+    f->direct = false;
     if (f->fd < 0 && errno == EISDIR) return err_set(BECK_INVALID, "is a directory");
     if (f->fd < 0) return os_fail("open");
     if (fstat(f->fd, &st) == 0 && S_ISREG(st.st_mode)) return 0;
@@ -155,9 +158,33 @@ void os_no_cow(const struct os_file *f)
     (void)ioctl(f->fd, FS_IOC_SETFLAGS, &flags);
 }
 
+/* Whole pages into memory of our own, because the device wants both aligned. */
+static int os_read_direct(const struct os_file *f, void *data, size_t bytes, uint64_t at)
+{
+    uint64_t from = at / DIRECT_ALIGN * DIRECT_ALIGN;
+    size_t span = (size_t)align_up(at - from + bytes, DIRECT_ALIGN), got = 0;
+    uint8_t *pages = aligned_alloc(DIRECT_ALIGN, span);
+    if (pages == NULL) return err_set(BECK_NOMEM, "out of memory");
+    while (got < span) {
+        ssize_t n = pread(f->fd, pages + got, span - got, (off_t)(from + got));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) {
+            free(pages);
+            return os_fail("read");
+        }
+        got += (size_t)n;
+        if (n == 0 || n % DIRECT_ALIGN != 0) break; /* the end of the file */
+    }
+    memset(pages + got, 0, span - got);
+    memcpy(data, pages + (at - from), bytes);
+    free(pages);
+    return 0;
+}
+
 int os_read(const struct os_file *f, void *data, size_t bytes, uint64_t at)
 {
     uint8_t *p = data;
+    if (f->direct) return bytes == 0 ? 0 : os_read_direct(f, data, bytes, at);
     while (bytes > 0) {
         ssize_t n = pread(f->fd, p, bytes, (off_t)at);
         if (n < 0 && errno == EINTR) continue;
@@ -252,25 +279,14 @@ void os_writeback(const struct os_file *f, uint64_t at, uint64_t bytes)
     (void)sync_file_range(f->fd, (off_t)at, (off_t)bytes, SYNC_FILE_RANGE_WRITE);
 }
 
-int os_drop_cache(const struct os_file *f, uint64_t from, uint64_t to, bool *gone)
+int os_open_direct(const struct os_file *f, struct os_file *direct)
 {
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-    struct os_map map;
-    unsigned char resident[1024];
-    *gone = true;
-    (void)posix_fadvise(f->fd, (off_t)from, (off_t)(to - from), POSIX_FADV_DONTNEED);
-    for (uint64_t at = from; at < to && *gone; at += sizeof resident * page) {
-        uint64_t bytes = min_u64(sizeof resident * page, to - at);
-        int rc = os_map(f, at, bytes, false, &map);
-        if (rc < 0) return rc;
-        rc = mincore(map.base, map.base_bytes, resident);
-        if (rc < 0) rc = os_fail("mincore");
-        for (uint64_t i = 0; rc == 0 && i < (bytes + page - 1) / page; i++)
-            if (resident[i] & 1) *gone = false;
-        os_unmap(&map);
-        if (rc < 0) return rc;
-    }
-    return 0;
+    char path[64];
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", f->fd);
+    *direct = (struct os_file){.readonly = true, .direct = true};
+    direct->fd = os_above_stdio(open(path, O_RDONLY | O_DIRECT | O_CLOEXEC));
+    if (direct->fd >= 0) return 0;
+    return err_set(BECK_UNSUPPORTED, "cannot read around the page cache: %s", strerror(errno));
 }
 
 /* ---- Mappings ---- */

@@ -46,14 +46,16 @@ void partition_close(struct partition *p)
 }
 
 void partition_reset_cell(struct cell *cell, uint64_t topic, uint32_t index,
-                          const struct tail *tail)
+                          const struct tail *tail, uint64_t stable, uint64_t suspect)
 {
+    ASSERT(stable <= tail->next);
     memset(cell, 0, sizeof *cell);
     cell->tail[0] = cell->tail[1] = *tail;
     atomic_store(&cell->topic, topic);
     atomic_store(&cell->partition, index);
     atomic_store(&cell->written, tail->next);
-    atomic_store(&cell->stable, tail->next);
+    atomic_store(&cell->stable, stable);
+    cell->suspect = suspect;
     atomic_store(&cell->visible, tail->next);
     atomic_store_explicit(&cell->state, CELL_LIVE, memory_order_release);
 }
@@ -556,7 +558,9 @@ static int sync_now(struct partition *p, bool leader, bool locked)
 {
     struct coord *coord = p->cat->coord;
     struct tail tail;
-    int rc = coord_may_publish(coord) ? 0 : write_all_again(p, locked); /* [Y3] */
+    bool vouch = coord_may_publish(coord) &&
+                 atomic_load(&p->cell.rw->stable) >= p->cell.rw->suspect;
+    int rc = vouch ? 0 : write_all_again(p, locked); /* [Y3] */
     if (rc < 0) return rc;
     coord_sync_begin(coord); /* [Y1] */
     cell_tail_snapshot(p->cell.rw, &tail);

@@ -50,5 +50,5 @@ BECK_PRIVATE int partition_sync(struct partition *p, uint64_t target);
 BECK_PRIVATE void partition_look(struct partition *p);
 /* Set a cell up from what the catalog or recovery knows. Nobody else is there yet. */
 BECK_PRIVATE void partition_reset_cell(struct cell *cell, uint64_t topic, uint32_t index,
-                                       const struct tail *tail);
+                                       const struct tail *tail, uint64_t stable, uint64_t suspect);
 #endif

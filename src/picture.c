@@ -15,18 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "buf.h"
 #include "err.h"
-
-static int grow(void **array, size_t count, size_t *capacity, size_t item)
-{
-    if (count < *capacity) return 0;
-    size_t more = *capacity == 0 ? 16 : 2 * *capacity;
-    void *moved = realloc(*array, more * item);
-    if (moved == NULL) return err_set(BECK_NOMEM, "out of memory");
-    *array = moved;
-    *capacity = more;
-    return 0;
-}
 
 static void topic_free(struct topic_picture *t)
 {
@@ -167,9 +157,9 @@ static char *text_copy(const char *text, size_t bytes)
 static int topic_insert(struct picture *p, struct topic_picture *t)
 {
     size_t capacity = p->topics_capacity;
-    int rc = grow((void **)&p->by_id, p->topics, &capacity, sizeof *p->by_id);
+    int rc = buf_grow_array((void **)&p->by_id, p->topics, &capacity, sizeof *p->by_id);
     if (rc == 0)
-        rc = grow((void **)&p->by_name, p->topics, &p->topics_capacity, sizeof *p->by_name);
+        rc = buf_grow_array((void **)&p->by_name, p->topics, &p->topics_capacity, sizeof *p->by_name);
     if (rc < 0) return rc;
     size_t id_at = id_search(p, t->id), name_at = name_search(p, t->name);
     size_t behind_id = p->topics - id_at, behind_name = p->topics - name_at;
@@ -235,7 +225,7 @@ static int apply_topic(struct picture *p, const struct entry *e)
 
 static int retire(struct picture *p, const struct segment *s, uint64_t topic)
 {
-    int rc = grow((void **)&p->retired, p->retired_count, &p->retired_capacity, sizeof *p->retired);
+    int rc = buf_grow_array((void **)&p->retired, p->retired_count, &p->retired_capacity, sizeof *p->retired);
     if (rc == 0) p->retired[p->retired_count++] = (struct retired){s->place, topic};
     return rc;
 }
@@ -291,10 +281,10 @@ static int apply_add(struct picture *p, const struct entry *e)
         return err_set(BECK_CORRUPT, "catalog: segment %llu is impossible", id);
 
     size_t capacity = part->capacity;
-    int rc = grow((void **)&part->segments, part->count, &capacity, sizeof *part->segments);
+    int rc = buf_grow_array((void **)&part->segments, part->count, &capacity, sizeof *part->segments);
     part->capacity = (uint32_t)capacity;
     if (rc == 0)
-        rc = grow((void **)&p->owners, p->owner_count, &p->owner_capacity, sizeof *p->owners);
+        rc = buf_grow_array((void **)&p->owners, p->owner_count, &p->owner_capacity, sizeof *p->owners);
     if (rc == 0) rc = space_take(&p->space, e->place.block, e->place.blocks); /* [K3] */
     if (rc < 0) return rc;
     part->segments[part->count++] = (struct segment){

@@ -1,7 +1,7 @@
 /* recover.c -- after a crash: the end of every partition, then a sealed start */
 /*
  * The catalog has been read. Then, in this order: cut each partition at its end -> sync what
- * survives -> seal and retire in one catalog batch -> publish -> appends. It can be interrupted
+ * survives of `sync` topics -> seal and retire in one catalog batch -> publish -> appends. It can be interrupted
  * anywhere and done again: until the batch is stable nothing has changed, after it there is nothing
  * unsealed left.
  *
@@ -10,6 +10,10 @@
  *  [V2] above it a partition ends at its first frame that is not intact
  *  [V3] nothing is ever appended behind a cut in the same segment: frames from before could show
  *       through
+ *
+ * After a kill -9 the page cache tells the truth, but not every byte in it is known to be on the
+ * device: an error may have been told to a process that died of it. So what a sync was under way for
+ * is written again. After a sync that failed (poison) the device is read instead, around the cache.
  *
  * Durable is: what a TAIL or SEAL calls stable, what any intact frame's `stable` proves (a later
  * segment proves all earlier ones), and, when the page cache was never lost, whatever is intact. */
@@ -42,15 +46,17 @@ static void say(struct recovery *r, const char *format, ...)
 
 static int add_entry(struct recovery *r, const struct entry *e)
 {
-    if (r->entry_count == r->entry_capacity) {
-        size_t capacity = r->entry_capacity == 0 ? 64 : 2 * r->entry_capacity;
-        struct entry *entries = realloc(r->entries, capacity * sizeof *entries);
-        if (entries == NULL) return err_set(BECK_NOMEM, "out of memory");
-        r->entries = entries;
-        r->entry_capacity = capacity;
-    }
-    r->entries[r->entry_count++] = *e;
-    return 0;
+    int rc = buf_grow_array((void **)&r->entries, r->entry_count, &r->entry_capacity, sizeof *r->entries);
+    if (rc == 0) r->entries[r->entry_count++] = *e;
+    return rc;
+}
+
+static int add_survivor(struct recovery *r, const struct segment_place *place, uint32_t end)
+{
+    int rc = buf_grow_array((void **)&r->survivors, r->survivor_count, &r->survivor_capacity,
+                  sizeof *r->survivors);
+    if (rc == 0) r->survivors[r->survivor_count++] = (struct survivor){*place, end};
+    return rc;
 }
 
 /* ---- One partition ---- */
@@ -91,13 +97,13 @@ static void report_scan(struct recovery *r, const struct topic_picture *t, uint3
 }
 
 static int seal_at(struct recovery *r, const struct segment *s, const struct log_scan *f,
-                   int64_t max_timestamp)
+                   int64_t max_timestamp, uint64_t stable)
 {
     bool empty = f->end.next == s->base && f->gaps == 0;
     struct entry seal = {.type = ENTRY_SEAL,
                          .place = s->place,
                          .next_offset = f->end.next,
-                         .stable_offset = f->end.next,
+                         .stable_offset = min_u64(f->end.next, max_u64(stable, s->base)),
                          .max_timestamp = max_timestamp,
                          .end = f->end.position};
     seal.place.blocks =
@@ -128,48 +134,99 @@ static int retire_behind(struct recovery *r, const struct topic_picture *t, uint
     return rc;
 }
 
+/* What is durable, and what of it was told by a frame, a TAIL or a SEAL. */
+struct knowledge {
+    uint64_t durable;
+    uint64_t proved;
+};
+
+static int learn(struct recovery *r, const struct partition_picture *part, struct knowledge *k)
+{
+    struct log_scan found;
+    bool whole = true; /* so far every segment is known to be stable */
+    k->durable = k->proved = part->has_tail ? part->next : 0;
+    for (uint32_t i = 0; i < part->count; i++) {
+        const struct segment *s = &part->segments[i];
+        if (s->sealed) k->durable = max_u64(k->durable, s->stable);
+        if (s->sealed && whole) k->proved = max_u64(k->proved, s->stable);
+        if (!s->sealed || s->stable < s->next) whole = false;
+        if (!must_scan(r, s)) continue;
+        int rc = scan(r, s, k->durable, &found);
+        if (rc < 0) return rc;
+        k->durable = max_u64(k->durable, found.durable);
+        k->proved = max_u64(k->proved, found.proved);
+    }
+    return 0;
+}
+
+/* Does recover_apply make this partition stable, or is it left to a later sync? */
+static bool makes_stable(const struct recovery *r, const struct topic_picture *t)
+{
+    return t->config.sync == BECK_SYNC_SYNC || r->residue == RESIDUE_POISON;
+}
+
+/* A sealed segment that was walked and is whole. */
+static int keep_sealed(struct recovery *r, const struct topic_picture *t, const struct segment *s)
+{
+    struct entry seal = {.type = ENTRY_SEAL,
+                         .place = s->place,
+                         .next_offset = s->next,
+                         .stable_offset = s->next,
+                         .max_timestamp = s->max_timestamp,
+                         .end = s->end,
+                         .index_at = s->index_at,
+                         .index_bytes = s->index_bytes};
+    if (!makes_stable(r, t)) return 0;
+    int rc = add_survivor(r, &s->place, s->end);
+    return rc < 0 ? rc : add_entry(r, &seal);
+}
+
+/* The partition ends in this segment. */
+static int end_in(struct recovery *r, const struct topic_picture *t, uint32_t index, uint32_t at,
+                  struct log_scan *found, struct partition_end *out)
+{
+    const struct partition_picture *part = &t->parts[index];
+    const struct segment *s = &part->segments[at];
+    int64_t max_timestamp = out->tail.max_timestamp;
+    if (found->max_timestamp > max_timestamp) max_timestamp = found->max_timestamp;
+    out->tail.next = found->end.next;
+    out->tail.max_timestamp = max_timestamp;
+    if (makes_stable(r, t)) out->stable = found->end.next;
+    int rc = retire_behind(r, t, index, part, at + 1, found->end.next);
+    if (rc == 0) rc = seal_at(r, s, found, max_timestamp, out->stable); /* [V2] [V3] */
+    if (rc == 0 && makes_stable(r, t)) rc = add_survivor(r, &s->place, found->end.position);
+    return rc;
+}
+
 static int partition_end(struct recovery *r, const struct topic_picture *t, uint32_t index,
                          struct partition_end *out)
 {
     const struct partition_picture *part = &t->parts[index];
+    struct knowledge k;
     struct log_scan found;
-    uint64_t durable = part->has_tail ? part->next : 0;
-    int64_t max_timestamp = part->max_timestamp;
-    int rc = 0;
-    out->topic = t->id;
-    out->index = index;
-    out->tail = (struct tail){.next = part->next, .max_timestamp = part->max_timestamp};
-
-    /* what later frames prove about earlier ones */
-    for (uint32_t i = 0; rc == 0 && i < part->count; i++) {
-        const struct segment *s = &part->segments[i];
-        if (s->sealed) durable = max_u64(durable, s->stable);
-        if (!must_scan(r, s)) continue;
-        rc = scan(r, s, durable, &found);
-        durable = max_u64(durable, found.stable);
-    }
-    for (uint32_t i = 0; rc == 0 && i < part->count; i++) {
+    bool ended = false;
+    int rc = learn(r, part, &k);
+    *out = (struct partition_end){
+        t->id, index, {.next = part->next, .max_timestamp = part->max_timestamp}, k.proved, 0};
+    for (uint32_t i = 0; rc == 0 && i < part->count && !ended; i++) {
         const struct segment *s = &part->segments[i];
         if (!must_scan(r, s)) continue;
-        rc = scan(r, s, durable, &found);
-        if (rc < 0) return rc;
+        if ((rc = scan(r, s, k.durable, &found)) < 0) return rc;
         report_scan(r, t, index, s, &found);
-        max_timestamp = found.max_timestamp > max_timestamp ? found.max_timestamp : max_timestamp;
-        if ((!s->sealed || s->next > durable) && found.end.next < durable) {
+        if ((!s->sealed || s->next > k.durable) && found.end.next < k.durable) {
             /* The end itself is damaged: what is durable stays counted, and reads as a gap. [V1] */
             say(r, "topic %s:%u: records %llu to %llu are damaged, at byte %llu of the file",
-                t->name, index, (unsigned long long)found.end.next, (unsigned long long)durable - 1,
+                t->name, index, (unsigned long long)found.end.next,
+                (unsigned long long)k.durable - 1,
                 (unsigned long long)(place_at(&s->place) + found.end.position));
-            found.end.next = durable;
+            found.end.next = k.durable;
             found.gaps++;
         }
-        if (s->sealed && (found.end.next >= s->next || s->next <= durable)) continue; /* [V1] */
-        out->tail.next = found.end.next;
-        out->tail.max_timestamp = max_timestamp;
-        rc = retire_behind(r, t, index, part, i + 1, found.end.next);
-        if (rc == 0) rc = seal_at(r, s, &found, max_timestamp); /* [V2] [V3] */
-        break;
+        ended = !s->sealed || (found.end.next < s->next && s->next > k.durable);
+        rc = ended ? end_in(r, t, index, i, &found, out) : keep_sealed(r, t, s);
     }
+    out->stable = makes_stable(r, t) ? out->tail.next : min_u64(out->stable, out->tail.next);
+    if (out->stable < out->tail.next && r->residue != RESIDUE_NONE) out->suspect = out->tail.next;
     return rc;
 }
 
@@ -178,7 +235,7 @@ static int clean_end(const struct topic_picture *t, uint32_t index, struct parti
 {
     const struct partition_picture *part = &t->parts[index];
     *out = (struct partition_end){
-        t->id, index, {.next = part->next, .max_timestamp = part->max_timestamp}};
+        t->id, index, {.next = part->next, .max_timestamp = part->max_timestamp}, part->next, 0};
     if (partition_active(part) == NULL) return 0;
     if (!part->has_tail)
         return err_set(BECK_CORRUPT,
@@ -220,11 +277,34 @@ static void write_index(struct recovery *r, struct entry *seal)
     seal->place.blocks = (uint32_t)(align_up(used, BLOCK_BYTES) / BLOCK_BYTES);
 }
 
+/* Sync the bytes of a survivor. After a sync whose end nobody saw they are written again first: only
+ * then is the result of this descriptor's own sync proof. */
+static int make_stable(struct recovery *r, const struct survivor *s)
+{
+    struct file *f = r->cat->file;
+    struct os_map map;
+    int rc = 0;
+    if (r->residue != RESIDUE_NONE) {
+        uint8_t *data = malloc(s->end);
+        if (data == NULL) return err_set(BECK_NOMEM, "out of memory");
+        rc = file_read_segment(f, &s->place, 0, data, s->end);
+        if (rc == 0) rc = os_write(&f->os, data, s->end, place_at(&s->place));
+        free(data);
+    }
+    if (rc == 0) rc = os_map(&f->os, place_at(&s->place), place_bytes(&s->place), true, &map);
+    if (rc < 0) return rc;
+    rc = os_map_sync(&map, 0, min_u64(s->end, map.bytes));
+    os_unmap(&map);
+    return rc;
+}
+
 int recover_apply(struct recovery *r)
 {
+    int rc = r->residue == RESIDUE_NONE ? 0 : catalog_rewrite(r->cat);
+    for (size_t i = 0; rc == 0 && i < r->survivor_count; i++) rc = make_stable(r, &r->survivors[i]);
     for (size_t i = 0; i < r->entry_count; i++)
-        if (r->entries[i].type == ENTRY_SEAL) write_index(r, &r->entries[i]);
-    int rc = os_sync(&r->cat->file->os);
+        if (r->entries[i].type == ENTRY_SEAL && r->entries[i].index_at == 0)
+            write_index(r, &r->entries[i]);
     /* One batch, unless there are so many that it would need a segment of its own: each is true
      * alone. */
     for (size_t at = 0; rc == 0 && at < r->entry_count;) {
@@ -244,6 +324,6 @@ void recover_free(struct recovery *r)
     buf_free(&r->report);
     free(r->ends);
     free(r->entries);
-    r->ends = NULL;
-    r->entries = NULL;
+    free(r->survivors);
+    memset(r, 0, sizeof *r);
 }

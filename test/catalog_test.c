@@ -453,6 +453,7 @@ START_TEST(a_death_at_any_write_loses_nothing)
     for (die_at = 1; die_at <= 24; die_at++) {
         uint64_t segment = a->cat.segment.id;
         in_a_process_that_dies(live_until_killed);
+        coord_settle(&b->coord); /* as everybody does who waits */
         ck_assert_int_eq(catalog_lock(&a->cat), BECK_OK);
         catalog_unlock(&a->cat);
         expect_topics(a, 0, (unsigned)a->cat.picture.topics);

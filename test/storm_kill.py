@@ -40,8 +40,8 @@ class Storm:
     def spawn(self, kind):
         rng = self.random
         self.born += 1
-        options = {"seed": rng.randrange(1 << 30), "size": SIZE, "batch": rng.choice((1, 10, 60)),
-                   "segment": 16384, "pause": rng.choice((0, 500, 5000))}
+        options = {"seed": rng.randrange(1 << 30), "size": SIZE, "batch": rng.choice((1, 5, 30)),
+                   "segment": 16384, "pause": rng.choice((500, 3000, 10000))}
         if rng.random() < 0.3:
             options["life"] = rng.randrange(1, 60)
         if kind == "produce":
@@ -263,7 +263,7 @@ class Storm:
         said = beck("check", self.path, ok=(0, 2))
         if b"no problems" not in said:
             self.wrong("beck check: %s", said[-1000:].decode())
-        topics = [t["name"] for t in json.loads(beck("topic", "list", self.path, "--json"))]
+        topics = [t["topic"] for t in json.loads(beck("topic", "list", self.path, "--json"))]
         found = dict(contents(self.path, topics))
         if dumped is not None and dumped != found:
             for place in set(dumped) | set(found):
@@ -318,7 +318,7 @@ def main():
         storm.kill(list(storm.running))
     print("%d rounds, %d processes, %d killed, %d appends acknowledged; slowest: %s" % (
         ROUNDS, storm.born, storm.kills, storm.records,
-        ", ".join("%s %d ms" % (k, v[0] // 1000) for k, v in sorted(storm.slowest.items()))))
+        ", ".join("%s %d ms (%s)" % (k, v[0] // 1000, os.path.basename(v[1])) for k, v in sorted(storm.slowest.items()))))
 
 
 main()

@@ -18,8 +18,8 @@ beck consume a.beck t -e -q
 beck consume a.beck t -e -o 2
 beck check a.beck | sed -E 's/(position|byte|at) [0-9]+/\1 N/g'; beck check -q a.beck
 beck check a.beck --json | python3 -c 'import json, sys; c = json.load(sys.stdin); print(len(c["findings"]), c["finished"])'
-# Unchecked: the batch's header is whole, so its bytes are given as they are.
-beck consume a.beck t -e --unchecked
+# Unchecked: a value is given as its bytes are.
+beck consume a.beck t -c 4 --unchecked
 # Appending goes on behind it.
 echo the fifth value | beck produce a.beck t
 beck consume a.beck t -e -q -o -1

@@ -1,0 +1,443 @@
+/* recover_test.c -- files of processes that were killed, damaged by hand, and what is left of them */
+#include "recover.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "db.h"
+#include "test.h"
+
+#define FRAMES_MAX 64
+#define VALUE_BYTES 1000 /* some 15 records in a block */
+
+static char path[4096];
+static const beck_options options = {.size = sizeof options, .flags = BECK_OPEN_FORCE};
+
+static struct beck *open_db(void)
+{
+    struct beck *db = NULL;
+    int rc = beck_open(path, &options, &db);
+    ck_assert_msg(rc == BECK_OK, "%s", beck_errmsg(db));
+    return db;
+}
+
+/* ---- Between the library and the system ---- */
+
+static int writes, die_at;
+
+ssize_t pwritev2(int fd, const struct iovec *iov, int count, off_t at, int flags)
+{
+    if (++writes == die_at) kill(getpid(), SIGKILL);
+    return syscall(SYS_pwritev2, fd, iov, (unsigned long)count, at, 0L, flags);
+}
+
+/* ---- Making files ---- */
+
+/* What a process does before it is killed: append `records` to an `os` topic, one batch each, with a
+ * sync in front of record `synced`, or a clean close in front of record `closed`, unless 0. */
+struct life {
+    uint32_t records;
+    uint32_t synced;
+    uint32_t closed;
+};
+
+static void append_records(beck_topic *topic, uint32_t from, uint32_t to)
+{
+    static const char value[VALUE_BYTES];
+    for (uint32_t i = from; i < to; i++) {
+        const beck_record r = {.value = value, .value_size = VALUE_BYTES, .timestamp = 1 + i};
+        int64_t offset;
+        if (beck_append(topic, &r, &offset) != BECK_OK) _exit(1);
+        if (offset != i) _exit(2);
+    }
+}
+
+static beck_topic *open_topic(beck *db)
+{
+    const beck_topic_config config = {
+        .size = sizeof config, .sync = BECK_SYNC_OS, .segment_bytes = 2 * BLOCK_BYTES};
+    beck_topic *topic;
+    if (beck_topic_open(db, "t", &config, &topic) != BECK_OK) _exit(3);
+    return topic;
+}
+
+static void live(const struct life *life)
+{
+    beck *db;
+    if (beck_open(path, &options, &db) != BECK_OK) _exit(4);
+    if (life->closed > 0) {
+        append_records(open_topic(db), 0, life->closed);
+        if (beck_close(db) != BECK_OK || beck_open(path, &options, &db) != BECK_OK) _exit(5);
+    }
+    if (life->synced > 0) {
+        append_records(open_topic(db), life->closed, life->synced);
+        if (beck_sync(db) != BECK_OK) _exit(6);
+    }
+    append_records(open_topic(db), life->synced + life->closed, life->records);
+    kill(getpid(), SIGKILL);
+}
+
+static void open_and_close(const struct life *life)
+{
+    beck *db;
+    (void)life;
+    writes = 0;
+    if (beck_open(path, &options, &db) == BECK_OK) (void)beck_close(db);
+    _exit(0);
+}
+
+/* In a process of its own; true when it was killed. */
+static bool run(void (*body)(const struct life *life), const struct life *life)
+{
+    if (path[0] == 0) snprintf(path, sizeof path, "%s/recover-%d", test_folder(), (int)getpid());
+    fflush(stdout);
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) body(life);
+    int status = 0;
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFSIGNALED(status) ? WTERMSIG(status) == SIGKILL : WEXITSTATUS(status) == 0);
+    return WIFSIGNALED(status);
+}
+
+/* ---- Damaging files ---- */
+
+static struct file file;
+static struct superblock super;
+static uint64_t frame_at[FRAMES_MAX + 1]; /* of the file, by record; then the end */
+static uint64_t segment_of[FRAMES_MAX];
+static uint32_t frame_count;
+
+static void note_frames(const struct segment *s)
+{
+    static uint8_t data[2 * BLOCK_BYTES];
+    struct log_position at = log_begin(s->base);
+    struct log_frame found;
+    uint64_t bytes = place_bytes(&s->place);
+    ck_assert_uint_le(bytes, sizeof data);
+    ck_assert_int_eq(file_read_segment(&file, &s->place, 0, data, (size_t)bytes), BECK_OK);
+    while (log_frame_at(&s->place, &at, data + at.position, bytes - at.position, true, &found,
+                        NULL)) {
+        ck_assert_uint_lt(frame_count, FRAMES_MAX);
+        segment_of[frame_count] = s->place.id;
+        frame_at[frame_count++] = place_at(&s->place) + found.position;
+        log_advance(&at, &found);
+    }
+    frame_at[frame_count] = place_at(&s->place) + at.position;
+}
+
+/* Let a process live and be killed, and find its frames. */
+static void make_file(struct life life)
+{
+    struct catalog cat;
+    ck_assert(run(live, &life));
+    ck_assert_int_eq(file_open(&file, path, &options), BECK_OK);
+    ck_assert_int_eq(file_read_super(&file, &super), 1);
+    ck_assert_int_eq(super.state, SUPER_UNCLEAN);
+    ck_assert_int_eq(catalog_init(&cat, &file, NULL), BECK_OK);
+    ck_assert_int_eq(catalog_load(&cat, &super, UINT64_MAX), BECK_OK);
+    const struct partition_picture *part = picture_partition(&cat.picture, TOPIC_USER_FIRST, 0);
+    frame_count = 0;
+    for (uint32_t i = 0; i < part->count; i++) note_frames(&part->segments[i]);
+    ck_assert_uint_eq(frame_count, life.records);
+    catalog_free(&cat);
+}
+
+static void damage(uint32_t record)
+{
+    uint8_t byte;
+    ck_assert_int_eq(os_read(&file.os, &byte, 1, frame_at[record] + 200), BECK_OK);
+    byte ^= 0x40;
+    ck_assert_int_eq(os_write(&file.os, &byte, 1, frame_at[record] + 200), BECK_OK);
+}
+
+/* As if the machine had been started anew: only the disk is to be believed. */
+static void another_boot(void)
+{
+    super.boot_id[0] ^= 1;
+    ck_assert_int_eq(file_write_super(&file, &super), BECK_OK);
+}
+
+/* ---- What is left ---- */
+
+static uint64_t read_next, gap_from, gap_to;
+static int gaps;
+
+/* Read all there is: where it ends, and the last gap. */
+static void read_all(struct beck *db)
+{
+    static const char *const names[] = {"t"};
+    const beck_consumer_config c = {.size = sizeof c, .topics = names, .topic_count = 1};
+    beck_consumer *consumer = NULL;
+    const beck_record *records;
+    beck_event_info event;
+    size_t count = 0;
+    int rc;
+    read_next = 0;
+    gaps = 0;
+    ck_assert_int_eq(beck_consumer_open(db, &c, &consumer), BECK_OK);
+    do {
+        rc = beck_poll(consumer, 100, 0, &records, &count);
+        ck_assert_int_ge(rc, 0);
+        for (size_t i = 0; i < count; i++)
+            ck_assert_int_eq(records[i].offset, (int64_t)read_next++);
+        if (rc != BECK_EVENT) continue;
+        ck_assert_int_eq(beck_event(consumer, &event), BECK_OK);
+        ck_assert_int_eq(event.from, (int64_t)read_next);
+        ck_assert_int_eq(event.cause, BECK_GAP_CORRUPT);
+        gaps++;
+        gap_from = read_next;
+        gap_to = read_next = (uint64_t)event.to;
+    } while (count > 0 || rc == BECK_EVENT);
+    beck_consumer_close(consumer);
+}
+
+/* Open, which recovers; the partition ends at `next`, and has so many gaps of one record. */
+static struct beck *expect_recovered(uint64_t next, int gap_count, const char *said)
+{
+    struct beck *db = open_db();
+    file_close(&file);
+    ck_assert_msg(strstr(beck_recovery_report(db), said) != NULL, "%s", beck_recovery_report(db));
+    ck_assert_int_eq(beck_recovery_report(db)[0] == 0, said[0] == 0);
+    read_all(db);
+    ck_assert_uint_eq(read_next, next);
+    ck_assert_int_eq(gaps, gap_count);
+    return db;
+}
+
+/* Close, open again: nothing has changed, and there is nothing to say. */
+static void expect_lasting(struct beck *db)
+{
+    uint64_t next = read_next;
+    int count = gaps;
+    ck_assert_int_eq(beck_close(db), BECK_OK);
+    db = open_db();
+    ck_assert_str_eq(beck_recovery_report(db), "");
+    read_all(db);
+    ck_assert_uint_eq(read_next, next);
+    ck_assert_int_eq(gaps, count);
+    ck_assert_int_eq(beck_close(db), BECK_OK);
+}
+
+START_TEST(a_killed_process_leaves_everything_it_wrote)
+{
+    for (int boot = 0; boot < 2; boot++) {
+        make_file((struct life){.records = 50});
+        ck_assert_uint_ne(segment_of[0], segment_of[49]); /* some sealed, one not */
+        if (boot == 1) another_boot();
+        expect_lasting(expect_recovered(50, 0, ""));
+        ck_assert_int_eq(unlink(path), 0);
+    }
+}
+END_TEST
+
+/* [V1] While the page cache was not lost, what is intact was written before what stands in front of
+ * it was damaged. */
+START_TEST(damage_in_front_of_something_intact_is_a_gap)
+{
+    make_file((struct life){.records = 8});
+    damage(3);
+    expect_lasting(expect_recovered(8, 1, "records 3 to 3 are damaged"));
+    ck_assert_uint_eq(gap_from, 3);
+    ck_assert_uint_eq(gap_to, 4);
+}
+END_TEST
+
+/* [V1] A later frame says what was stable when it was written; in the same segment or a later one. */
+START_TEST(damage_below_what_frames_prove_is_a_gap)
+{
+    for (uint32_t records = 8; records <= 50; records += 42) {
+        make_file((struct life){.records = records, .synced = 5});
+        damage(3);
+        another_boot();
+        expect_lasting(expect_recovered(records, 1, "records 3 to 3 are damaged"));
+        ck_assert_int_eq(unlink(path), 0);
+    }
+}
+END_TEST
+
+/* [V1] The tail written by a clean close is stable, even when nothing intact follows it. */
+START_TEST(damage_below_a_clean_close_is_a_gap)
+{
+    make_file((struct life){.closed = 5, .records = 7});
+    damage(4);
+    damage(5);
+    damage(6);
+    another_boot();
+    struct beck *db = expect_recovered(5, 1, "records 4 to 4 are damaged");
+    append_records(open_topic(db), 5, 6);
+    read_all(db);
+    ck_assert_uint_eq(gap_from, 4);
+    ck_assert_uint_eq(read_next, 6);
+    expect_lasting(db);
+}
+END_TEST
+
+/* [V2] After a loss of power the first frame that is not intact is the end. */
+START_TEST(what_was_not_stable_is_cut)
+{
+    make_file((struct life){.records = 8});
+    damage(3);
+    another_boot();
+    expect_lasting(expect_recovered(3, 0, "cut off at record 3"));
+}
+END_TEST
+
+/* [V2] Also in a segment that was sealed without a sync, and everything behind it goes. */
+START_TEST(a_cut_takes_later_segments_with_it)
+{
+    make_file((struct life){.records = 50, .synced = 4});
+    ck_assert_uint_ne(segment_of[6], segment_of[49]);
+    uint32_t bad = frame_count - 25;
+    ck_assert_uint_ne(segment_of[bad], segment_of[49]);
+    damage(bad);
+    another_boot();
+    struct beck *db = expect_recovered(bad, 0, "follow the cut");
+    const struct partition_picture *part =
+        picture_partition(&db->cat.picture, TOPIC_USER_FIRST, 0);
+    ck_assert_uint_eq(part->segments[part->count - 1].place.id, segment_of[bad]);
+    append_records(open_topic(db), bad, bad + 2);
+    read_all(db);
+    expect_lasting(db);
+}
+END_TEST
+
+START_TEST(a_torn_last_record_is_gone_without_a_word)
+{
+    make_file((struct life){.records = 8});
+    damage(7);
+    struct beck *db = expect_recovered(7, 0, "");
+    append_records(open_topic(db), 7, 8);
+    read_all(db);
+    ck_assert_uint_eq(read_next, 8);
+    expect_lasting(db);
+}
+END_TEST
+
+/* [V3] Frames of before the cut stand behind it still. What is appended goes to another segment, so
+ * that they never follow a frame of now. */
+START_TEST(nothing_is_appended_behind_a_cut)
+{
+    make_file((struct life){.records = 8});
+    damage(3);
+    another_boot();
+    struct beck *db = expect_recovered(3, 0, "cut off at record 3");
+    const struct partition_picture *part =
+        picture_partition(&db->cat.picture, TOPIC_USER_FIRST, 0);
+    ck_assert_ptr_null(partition_active(part));
+    append_records(open_topic(db), 3, 4);
+    ck_assert_uint_ne(partition_active(part)->place.id, segment_of[0]);
+    ck_assert_uint_eq(partition_active(part)->base, 3);
+    read_all(db);
+    expect_lasting(db);
+}
+END_TEST
+
+static void go_on(const struct life *life)
+{
+    beck *db;
+    if (beck_open(path, &options, &db) != BECK_OK) _exit(4);
+    append_records(open_topic(db), life->synced, life->records);
+    kill(getpid(), SIGKILL);
+}
+
+START_TEST(a_second_crash_is_recovered_like_the_first)
+{
+    make_file((struct life){.records = 8});
+    damage(3);
+    another_boot();
+    file_close(&file);
+    const struct life more = {.synced = 3, .records = 6};
+    ck_assert(run(go_on, &more));
+    expect_lasting(expect_recovered(6, 0, ""));
+}
+END_TEST
+
+/* Recovery that is killed before any of its stable writes, and then done again, ends the same. */
+START_TEST(recovery_can_be_interrupted_anywhere)
+{
+    bool killed = true;
+    for (die_at = 1; killed; die_at++) {
+        int at = die_at;
+        die_at = 0;
+        make_file((struct life){.records = 50, .synced = 4});
+        damage(2);
+        damage(frame_count - 3);
+        another_boot();
+        die_at = at;
+        killed = run(open_and_close, NULL);
+        die_at = 0;
+        struct beck *db = open_db();
+        file_close(&file);
+        read_all(db);
+        ck_assert_uint_eq(read_next, frame_count - 3);
+        ck_assert_int_eq(gaps, 1);
+        ck_assert_uint_eq(gap_from, 2);
+        expect_lasting(db);
+        ck_assert_int_eq(unlink(path), 0);
+        die_at = at;
+    }
+    ck_assert_int_gt(die_at, 4);
+}
+END_TEST
+
+/* A clean file is not searched: its tails are the truth. */
+START_TEST(a_clean_file_is_believed)
+{
+    make_file((struct life){.records = 8});
+    struct beck *db = expect_recovered(8, 0, "");
+    append_records(open_topic(db), 8, 11);
+    ck_assert_int_eq(beck_close(db), BECK_OK);
+    ck_assert_int_eq(file_open(&file, path, &options), BECK_OK);
+    ck_assert_int_eq(file_read_super(&file, &super), 1);
+    ck_assert_uint_eq(super.state, SUPER_CLEAN);
+    struct catalog cat;
+    struct recovery r = {.cat = &cat, .clean = true, .trusted = true};
+    ck_assert_int_eq(catalog_init(&cat, &file, NULL), BECK_OK);
+    ck_assert_int_eq(catalog_load(&cat, &super, UINT64_MAX), BECK_OK);
+    ck_assert_int_eq(recover_find_ends(&r), BECK_OK);
+    ck_assert_uint_eq(r.count, 1);
+    ck_assert_uint_eq(r.entry_count, 0);
+    ck_assert_uint_eq(r.ends[0].topic, TOPIC_USER_FIRST);
+    ck_assert_uint_eq(r.ends[0].tail.next, 11);
+    ck_assert_int_eq(r.ends[0].tail.max_timestamp, 11);
+    ck_assert_uint_ne(r.ends[0].tail.segment, 0);
+    recover_free(&r);
+    /* The same as if it were unclean, but there the frames are walked. */
+    r = (struct recovery){.cat = &cat};
+    ck_assert_int_eq(recover_find_ends(&r), BECK_OK);
+    ck_assert_uint_eq(r.ends[0].tail.next, 11);
+    ck_assert_int_eq(r.ends[0].tail.max_timestamp, 11);
+    ck_assert_uint_eq(r.entry_count, 1);
+    recover_free(&r);
+    catalog_free(&cat);
+    file_close(&file);
+}
+END_TEST
+
+Suite *suite(void)
+{
+    Suite *s = suite_create("recover");
+    TCase *c = tcase_create("gap");
+    tcase_add_test(c, a_killed_process_leaves_everything_it_wrote);
+    tcase_add_test(c, damage_in_front_of_something_intact_is_a_gap);
+    tcase_add_test(c, damage_below_what_frames_prove_is_a_gap);
+    tcase_add_test(c, damage_below_a_clean_close_is_a_gap);
+    suite_add_tcase(s, c);
+    c = tcase_create("cut");
+    tcase_add_test(c, what_was_not_stable_is_cut);
+    tcase_add_test(c, a_cut_takes_later_segments_with_it);
+    tcase_add_test(c, a_torn_last_record_is_gone_without_a_word);
+    tcase_add_test(c, nothing_is_appended_behind_a_cut);
+    suite_add_tcase(s, c);
+    c = tcase_create("again");
+    tcase_add_test(c, a_second_crash_is_recovered_like_the_first);
+    tcase_add_test(c, recovery_can_be_interrupted_anywhere);
+    tcase_add_test(c, a_clean_file_is_believed);
+    suite_add_tcase(s, c);
+    return s;
+}

@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+"""stop_kill.py -- SIGSTOP at random moments, also amid a lock or a sync: who has to wait, and how long
+
+A victim appends to partition 0 without a pause and is stopped again and again. Meanwhile readers of
+both partitions and a writer of partition 1 must go on; a second writer of partition 0 may wait as long
+as the victim holds the lock, and no longer. A stopped leader of a group commit delays others by
+little. At the end every acknowledged record is there."""
+import os
+import signal
+import sys
+import time
+
+from harness import ROUNDS, Worker, beck, build_worker, contents, folders, now, only_file, seeded
+
+STOPS = 4 * ROUNDS          # in each part
+PAUSE = 0.35                # seconds a victim stands still
+FREE_US = 150000            # others may be late by this much on a busy machine
+LEADER_US = 300000          # the leader's share of 100-200 ms, and the machine's
+MSYNC = "26"                # of x86-64; elsewhere no stop counts as one amid a sync
+
+
+class Scene:
+    """One file, the victim, and the others, whose logs tell when they did what."""
+
+    def __init__(self, folder, logs, name, topic, victim):
+        self.path, self.logs, self.name, self.topic = folder + "/stop.beck", logs, name, topic
+        self.workers, self.bad = {}, []
+        self.victim_options = victim
+        self.start("victim", "produce", **victim)
+
+    def start(self, role, kind, **options):
+        log = "%s/%s-%s%d" % (self.logs, self.name, role, len(self.workers))
+        worker = Worker(kind, self.path, log, [self.topic], segment=1 << 24, **options)
+        self.workers.setdefault(role, []).append(worker)
+        return worker
+
+    def victim(self):
+        return self.workers["victim"][-1]
+
+    def times(self, role):
+        """When each append, or each pass of a reader, ended."""
+        found = []
+        for worker in self.workers[role]:
+            for words in worker.lines(0):
+                if words[0] in "AP":
+                    found.append(int(words[4 if words[0] == "A" else 1]))
+                elif words[0] in "ESG":
+                    self.bad.append("%s: %s" % (worker.log, " ".join(words)))
+        return sorted(found)
+
+    def finish(self):
+        for worker in [w for role in self.workers.values() for w in role]:
+            worker.signal(signal.SIGCONT)
+            worker.signal(signal.SIGTERM)
+        for worker in [w for role in self.workers.values() for w in role]:
+            if worker.wait(5) is None:
+                self.bad.append("%s is stuck\n%s" % (worker.log, worker.stacks()))
+                worker.signal(signal.SIGKILL)
+                worker.wait(5)
+            elif worker.process.returncode != 0 and not worker.killed:
+                self.bad.append("%s ended with %d" % (worker.log, worker.process.returncode))
+        only_file(self.path)
+        self.check_records()
+
+    def check_records(self):
+        assert b"no problems" in beck("check", self.path)
+        there = {}
+        for (_, partition), values in contents(self.path, [self.topic]).items():
+            for offset, value in enumerate(values):
+                _, producer, seq, index, _, _ = value.decode().split(" ")
+                there.setdefault((producer, seq), []).append((partition, offset, int(index)))
+        for worker in [w for role in self.workers.values() for w in role if w.kind == "produce"]:
+            producer, intent = os.path.basename(worker.log) + ".0", None
+            for words in worker.lines(0):
+                if words[0] == "I":
+                    intent = words
+                elif words[0] == "A":
+                    first, partition = int(words[2]), int(intent[3])
+                    want = [(partition, first + i, i) for i in range(int(intent[4]))]
+                    if there.pop((producer, words[1]), None) != want:
+                        self.bad.append("%s: record %s is not at %d" % (producer, words[1], first))
+                    intent = None
+            if intent is not None:
+                there.pop((producer, intent[1]), None)
+        if there:
+            self.bad.append("never appended: %s" % list(there.items())[:5])
+
+
+def longest(times, begin, end):
+    """The longest silence in [begin, end]."""
+    marks = [begin] + [t for t in times if begin < t < end] + [end]
+    return max(b - a for a, b in zip(marks, marks[1:]))
+
+
+def stand_still(victim):
+    """Stop the victim; the system call it stands in, "" for none."""
+    victim.signal(signal.SIGSTOP)
+    while True:
+        state = open("/proc/%d/stat" % victim.process.pid).read().rpartition(")")[2].split()[0]
+        if state in "TZ":
+            break
+        time.sleep(0.001)
+    try:
+        return open("/proc/%d/syscall" % victim.process.pid).read().split()[0]
+    except OSError:
+        return ""
+
+
+def settle(scene, roles):
+    """Wait until everybody works."""
+    end = now() + 5000000
+    while any(len(scene.times(role)) < 2 for role in roles):
+        assert now() < end, "%s: nobody works: %s" % (scene.name, {
+            role: len(scene.times(role)) for role in roles})
+        time.sleep(0.01)
+
+
+def locks(folder, logs, rng):
+    """Stops of a writer that mostly holds the partition lock."""
+    scene = Scene(folder, logs, "lock", "lock-os-2", {"partition": 0, "batch": 800, "size": 150})
+    roles = ("other", "same", "read", "read1")
+    scene.start("other", "produce", partition=1, pause=2000)
+    scene.start("same", "produce", partition=0, pause=2000)
+    scene.start("read", "consume", partition=0, reread=1, pause=1)
+    scene.start("read1", "consume", partition=1, reread=1, pause=1)
+    settle(scene, roles)
+    windows = []
+    for number in range(STOPS):
+        time.sleep(0.03 + rng.random() * 0.03)
+        stand_still(scene.victim())
+        begin = now()
+        time.sleep(PAUSE)
+        killed = number % 4 == 3
+        end = now()
+        scene.victim().signal(signal.SIGKILL if killed else signal.SIGCONT)
+        if killed:
+            scene.victim().wait(5)
+        time.sleep(0.3)
+        windows.append((begin, end, now()))
+        if killed:
+            scene.start("victim", "produce", **scene.victim_options)
+    scene.finish()
+    times, worst, held = {role: scene.times(role) for role in roles}, {}, 0
+    for begin, end, after in windows:
+        for role in ("other", "read", "read1"):
+            worst[role] = max(worst.get(role, 0), longest(times[role], begin, end))
+        held += longest(times["same"], begin, end) > 0.9 * (end - begin)
+        back = min([t for t in times["same"] if t > end], default=after) - end
+        worst["resumes"] = max(worst.get("resumes", 0), back)
+    for role, most in worst.items():
+        if most > FREE_US:
+            scene.bad.append("lock: %s waited %d ms" % (role, most // 1000))
+    if held == 0:
+        scene.bad.append("lock: no stop met the lock held")
+    print("lock: %d stops, %d amid the lock; longest wait: %s" % (STOPS, held, ", ".join(
+        "%s %d ms" % (role, most // 1000) for role, most in worst.items())))
+    return scene.bad
+
+
+def leaders(folder, logs, rng):
+    """Stops amid the sync of a group commit."""
+    scene = Scene(folder, logs, "sync", "sync-sync-1", {"partition": 0, "batch": 1, "size": 3000})
+    for _ in range(3):
+        scene.start("peers", "produce", partition=0, batch=1)
+    settle(scene, ("peers",))
+    windows, amid = [], 0
+    for number in range(40 * STOPS):
+        if amid == STOPS:
+            break
+        time.sleep(rng.random() * 0.01)
+        call = stand_still(scene.victim())
+        if call == MSYNC:
+            amid += 1
+            begin = now()
+            time.sleep(PAUSE)
+            windows.append((begin, now()))
+            if amid % 4 == 0:
+                scene.victim().signal(signal.SIGKILL)
+                scene.victim().wait(5)
+                scene.start("victim", "produce", **scene.victim_options)
+                continue
+        scene.victim().signal(signal.SIGCONT)
+    scene.finish()
+    times = scene.times("peers")
+    worst = max((longest(times, *window) for window in windows), default=0)
+    if worst > LEADER_US:
+        scene.bad.append("sync: the others waited %d ms" % (worst // 1000))
+    print("sync: %d stops, %d amid a sync; longest wait of the others: %d ms" % (
+        number + 1, amid, worst // 1000))
+    return scene.bad
+
+
+def storm(folder, logs, rng):
+    """Everybody is stopped and continued at random; nothing is lost."""
+    scene = Scene(folder, logs, "storm", "storm-sync-2", {"partition": 0, "batch": 5})
+    for number in range(4):
+        scene.start("writers", "produce", partition=number % 2, batch=5, seed=number)
+    scene.start("readers", "consume", reread=1, pause=2000)
+    everybody = [w for role in scene.workers.values() for w in role]
+    end, stopped = now() + 500000 * ROUNDS, []
+    while now() < end:
+        worker = rng.choice(everybody)
+        if worker in stopped:
+            stopped.remove(worker)
+            worker.signal(signal.SIGCONT)
+        else:
+            stopped.append(worker)
+            worker.signal(signal.SIGSTOP)
+        time.sleep(rng.random() * 0.01)
+    scene.finish()
+    print("storm: %d appends" % (len(scene.times("writers")) + len(scene.times("victim"))))
+    scene.times("readers")
+    return scene.bad
+
+
+def main():
+    folder, logs = folders()
+    rng, bad = seeded(), []
+    Worker.program = build_worker(logs)
+    for part in (locks, leaders, storm):
+        place = "%s/%s" % (folder, part.__name__)
+        os.mkdir(place)
+        bad += part(place, logs, rng)
+    if bad:
+        print("\n".join(bad[:40]))
+        sys.exit(1)
+
+
+main()
