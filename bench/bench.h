@@ -39,7 +39,7 @@ double median(double *values, size_t count);
 /* ---- Time, bytes, files, processes ---- */
 double now_seconds(void);
 uint64_t now_ns(void);
-/* KEY_BYTES of key and VALUE_BYTES of value, next to each other; real entropy, the same in every run. */
+/* KEY_BYTES of key, VALUE_BYTES of value behind it: real entropy, the same in every run. */
 void payload_make(void);
 const uint8_t *payload(uint64_t number);
 /* A place in the directory of this run; valid until the next but three calls. */

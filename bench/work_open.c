@@ -1,4 +1,4 @@
-/* work_open.c -- opening after a clean close and after kill -9, and what a handle keeps in memory */
+/* work_open.c -- opening after a clean close and after kill -9; the memory of a handle */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -99,7 +99,7 @@ void work_open_killed(void)
 
 /* ---- Memory ---- */
 
-/* `anonymous` is the handle's own; the rest of what only this process maps are pages of the file. */
+/* `anonymous` is the process's own, the rest of what it maps is pages of files. */
 static void memory_kib(double *anonymous, double *file_pages)
 {
     char line[256];

@@ -98,7 +98,8 @@ BECK_API int32_t beck_version_number(void);
     X(RANGE, -19, "offset out of range", CALLER)                                                   \
     X(UNSUPPORTED, -20, "not supported by this build or system", CALLER)                           \
     X(LIMIT, -21, "a limit was reached", CALLER)                                                   \
-    X(INTERNAL, -22, "internal error: please report", REOPEN)
+    X(INTERNAL, -22, "internal error: please report", REOPEN)                                     \
+    X(UNKNOWN, -23, "the outcome is unknown: it may have happened", REOPEN)
 
 enum beck_status {
 #define BECK_STATUS_ENUM(name, value, text, class) BECK_##name = value,
@@ -268,6 +269,7 @@ typedef struct beck_record {
 /* Append one record. Placed by record->partition; with BECK_ANY_PARTITION by murmur2 of its key as
  * Kafka does, or, without a key, spread over the partitions. *offset (may be NULL) is its offset.
  * Errors: TOO_LARGE, INVALID, DELETED, FULL, READONLY, IO: nothing was appended.
+ * UNKNOWN: something failed behind the write; the record may or may not be there.
  * POISONED: a sync failed and the outcome is unknown; nothing more is accepted until the file is
  * reopened. */
 BECK_API int beck_append(beck_topic *topic, const beck_record *record, int64_t *offset);

@@ -42,6 +42,7 @@ BECK_PRIVATE int err_internal(const char *file, int line, const char *what);
 
 /* The file. BECK_TINY shrinks what may be shrunk, so that tests meet every edge. */
 #define BLOCK_BYTES 16384u
+#define OFFSET_MAX (UINT64_C(1) << 62) /* of records, and of ids */
 #define SLOTS_MAX 1024u
 #define PINS_PER_SLOT 8u
 #define SEGMENT_BYTES_MIN BLOCK_BYTES

@@ -4,8 +4,8 @@
  *     64 KiB .. 224 KiB         the coordination area
  *     224 KiB ..                segments
  *
- *  [C3] a superblock changes as copy A, sync, copy B, sync: at every instant one copy is whole
- *       and stable
+ *  [C3] a superblock changes as the older copy, sync, the other copy, sync: at every instant one
+ *       copy is whole and stable
  *
  * A crash while formatting leaves zeroed superblocks, which the next opener formats again; the
  * content is stable before the first superblock is written, and the name of the file before anybody
@@ -42,6 +42,7 @@ int file_open(struct file *f, const char *path, const beck_options *options)
 {
     memset(f, 0, sizeof *f);
     f->os.fd = f->device.fd = -1;
+    f->newer_super = 1; /* a new file begins with copy A */
     f->readonly = (options->flags & BECK_OPEN_READONLY) != 0;
     f->path = copy_text(path);
     if (f->path == NULL) return err_set(BECK_NOMEM, "out of memory");
@@ -87,6 +88,23 @@ static int super_refused(const struct superblock *s, bool readonly)
     return 0;
 }
 
+/* Zeroed superblocks: a file nobody has written, or one whose formatting was interrupted. Anything
+ * else with zeros in front is not ours to overwrite. 0, or NOT_BECK. */
+static int file_unformatted(struct file *f)
+{
+    static const uint8_t zeros[4096];
+    uint8_t bytes[sizeof zeros];
+    uint64_t size = 0;
+    int rc = os_size(&f->os, &size);
+    if (rc == 0 && size > HEAP_AT + 2 * BLOCK_BYTES) rc = err_set(BECK_NOT_BECK, "not a beck file");
+    for (uint64_t at = 0; rc == 0 && at < min_u64(size, HEAP_AT); at += sizeof zeros) {
+        rc = os_read(&f->os, bytes, sizeof bytes, at);
+        if (rc == 0 && memcmp(bytes, zeros, sizeof zeros) != 0)
+            rc = err_set(BECK_NOT_BECK, "not a beck file");
+    }
+    return rc;
+}
+
 int file_read_super(struct file *f, struct superblock *super)
 {
     static const uint32_t at[2] = {SUPER_A_AT, SUPER_B_AT};
@@ -98,7 +116,7 @@ int file_read_super(struct file *f, struct superblock *super)
         if ((rc = os_read(&f->os, bytes, sizeof bytes, at[i])) < 0) return rc;
         got[i] = super_decode(bytes, &copy[i]);
     }
-    if (got[0] == 0 && got[1] == 0) return 0;
+    if (got[0] == 0 && got[1] == 0) return file_unformatted(f);
     if (got[0] != 1 && got[1] != 1) {
         if (got[0] == BECK_CORRUPT || got[1] == BECK_CORRUPT)
             return err_set(BECK_CORRUPT, "both superblocks are damaged");
@@ -107,6 +125,7 @@ int file_read_super(struct file *f, struct superblock *super)
     int use = got[0] == 1 && (got[1] != 1 || copy[0].sequence >= copy[1].sequence) ? 0 : 1;
     if ((rc = super_refused(&copy[use], f->readonly)) < 0) return rc;
     *super = copy[use];
+    f->newer_super = use;
     memcpy(f->uuid, super->uuid, sizeof f->uuid);
     return 1;
 }
@@ -116,8 +135,11 @@ int file_write_super(struct file *f, struct superblock *super)
     uint8_t bytes[SUPER_BYTES];
     super->sequence++;
     super_encode(super, bytes);
-    int rc = os_write_stable(&f->os, bytes, sizeof bytes, SUPER_A_AT); /* [C3] */
-    if (rc == 0) rc = os_write_stable(&f->os, bytes, sizeof bytes, SUPER_B_AT);
+    /* The copy that did not count goes first: the other is whole until this one is. [C3] */
+    uint32_t first = f->newer_super == 0 ? SUPER_B_AT : SUPER_A_AT;
+    uint32_t second = f->newer_super == 0 ? SUPER_A_AT : SUPER_B_AT;
+    int rc = os_write_stable(&f->os, bytes, sizeof bytes, first);
+    if (rc == 0) rc = os_write_stable(&f->os, bytes, sizeof bytes, second);
     return rc;
 }
 

@@ -73,10 +73,15 @@ int log_resync(const struct segment_place *place, struct log_position *at, const
 {
     struct log_position try = {.next = at->next, .chained = false};
     struct log_frame found;
-    for (uint64_t p = at->position + FRAME_ALIGN; p < end; p += FRAME_ALIGN) {
+    uint64_t step;
+    for (uint64_t p = at->position + FRAME_ALIGN; p < end; p += step) {
+        step = FRAME_ALIGN;
         try.position = (uint32_t)p;
-        if (!log_frame_at(place, &try, data + p, end - p, true, &found, NULL)) continue;
-        if (found.next > limit) continue;
+        if (!log_frame_at(place, &try, data + p, end - p, false, &found, NULL)) continue;
+        /* A guard that is right over a batch that is not: a damaged frame. Stepping over all of it
+         * also keeps the work linear, whatever the bytes are. */
+        step = frame_span(found.batch.bytes);
+        if (found.next > limit || !batch_intact(data + p + FRAME_BYTES, &found.batch)) continue;
         *at = try;
         at->next = (uint64_t)found.batch.base_offset;
         return 1;
@@ -98,8 +103,8 @@ static void look_ahead(const struct segment_place *place, struct log_position at
 {
     struct log_frame found;
     while (log_resync(place, &at, data, end, UINT64_MAX)) {
-        while (log_frame_at(place, &at, data + at.position, end - at.position, true, &found,
-                            NULL)) {
+        while (at.position < end && log_frame_at(place, &at, data + at.position, end - at.position,
+                                                 true, &found, NULL)) {
             *proved = max_u64(*proved, frame_proves(&found.frame, base_offset));
             *intact_end = found.next;
             log_advance(&at, &found);
@@ -132,10 +137,17 @@ static void scan_bytes(const struct segment_place *place, const uint8_t *data, u
             s->beyond_to = intact;
             return;
         }
+        uint64_t to = min_u64(behind.next, s->durable);
         if (s->gaps++ == 0) {
             s->lost_from = s->end.next;
-            s->lost_to = behind.next;
+            s->lost_to = to;
             s->lost_at = s->end.position;
+        }
+        if (behind.next > s->durable) { /* the hole reaches above what is durable: so does the end */
+            s->end.next = s->durable;
+            s->beyond_from = behind.next;
+            s->beyond_to = intact;
+            return;
         }
         s->end = behind;
     }

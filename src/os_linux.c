@@ -194,7 +194,7 @@ int os_read(const struct os_file *f, void *data, size_t bytes, uint64_t at)
         at += (uint64_t)n;
         bytes -= (size_t)n;
     }
-    memset(p, 0, bytes);
+    if (bytes > 0) memset(p, 0, bytes);
     return 0;
 }
 

@@ -301,6 +301,9 @@ static int roll_if_needed(struct partition *p, uint64_t span)
     struct tail tail;
     int rc = 0;
     cell_tail_get(p->cell.rw, &tail);
+    /* Who deleted the topic may have died before it could mark the cell. */
+    if (catalog_topic_gone(p->cat, p->topic))
+        atomic_store(&p->cell.rw->state, CELL_DELETED);
     if (atomic_load(&p->cell.rw->state) != CELL_LIVE) rc = partition_gone(p);
     if (rc == 0 && tail.segment != 0) rc = use_segment(p, tail.segment);
     if (rc == 0 && needs_roll(p, &tail, span)) rc = roll(p, span);
@@ -318,7 +321,8 @@ static int roll_from_append(struct partition *p, uint64_t span)
         rc = file_check_there(p->cat->file);
         if (rc == 0) rc = retire_unused(p->cat); /* room may be waiting to be freed */
         if (rc == 0) rc = try_with_catalog(p);
-        if (rc == 0 && (rc = roll_if_needed(p, span)) < 0) partition_unlock(p);
+        if (rc == 0 && (rc = roll_if_needed(p, span)) < 0) /* half done, maybe: repair sees to it */
+            coord_unlock_broken(p->cat->coord, &p->cell, WORD_LOCK);
         catalog_unlock(p->cat);
         if (rc != BECK_BUSY) return rc;
         /* Somebody has the partition: wait for it with empty hands, and look again. */
@@ -383,13 +387,15 @@ static int write_frame(struct partition *p, struct tail *tail, const struct part
 }
 
 static int append_locked(struct partition *p, struct tail *tail,
-                         const struct partition_batch *batch, uint64_t span)
+                         const struct partition_batch *batch, uint64_t span, bool os)
 {
     struct cell *cell = p->cell.rw;
     uint64_t stable = atomic_load_explicit(&cell->stable, memory_order_relaxed);
     struct log_position at = {tail->position, tail->chain, tail->next, true};
     struct tail next = *tail;
     int rc = INVARIANT(tail->position + span <= p->limit);
+    if (rc == 0 && UNLIKELY(tail->next + batch->count > OFFSET_MAX))
+        rc = err_set(BECK_LIMIT, "topic %s:%u: no offsets are left", p->topic_name, p->index);
     if (rc < 0) return rc;
     next.chain = log_seal_frame(&p->place, &at, log_stable_field(stable, p->base), batch->bytes,
                                 batch->batch_bytes);
@@ -399,7 +405,7 @@ static int append_locked(struct partition *p, struct tail *tail,
     if (batch->max_timestamp > next.max_timestamp) next.max_timestamp = batch->max_timestamp;
     cell_tail_set(cell, &next); /* [P1] */
     atomic_store_explicit(&cell->written, next.next, memory_order_release);
-    if (p->config->sync == BECK_SYNC_OS) atomic_exchange(&cell->visible, next.next); /* [P2] */
+    if (os) atomic_exchange(&cell->visible, next.next); /* [P2] */
     return 0;
 }
 
@@ -418,20 +424,31 @@ int partition_append(struct partition *p, const struct partition_batch *batch, u
     int rc = coord_check_poison(p->cat->coord);
     if (rc == 0) rc = lock_for_append(p, span, &tail);
     if (rc < 0) return rc;
-    rc = append_locked(p, &tail, batch, span);
+    bool os = p->config->sync == BECK_SYNC_OS; /* once: the topic may be altered meanwhile */
+    rc = append_locked(p, &tail, batch, span, os);
     partition_unlock(p);
     if (rc < 0) return rc;
     *base_offset = tail.next;
-    if (p->config->sync == BECK_SYNC_SYNC || sync == BECK_SYNC_SYNC)
-        return partition_sync(p, tail.next + batch->count);
-    coord_wake_readers(p->cat->coord, p->cell.rw);
-    return UNLIKELY(flush_due(p)) ? partition_sync(p, tail.next + batch->count) : 0;
+    if (os) coord_wake_readers(p->cat->coord, p->cell.rw);
+    if (os && sync != BECK_SYNC_SYNC && LIKELY(!flush_due(p))) return 0;
+    rc = partition_sync(p, tail.next + batch->count);
+    if (rc == 0 || rc == BECK_POISONED || rc == BECK_DELETED) return rc;
+    return err_context(BECK_UNKNOWN, "topic %s:%u: written, but not known to be stable",
+                       p->topic_name, p->index);
 }
 
 /* ---- Group commit ---- */
 
 /* What is done to the bytes [from, to) of one segment that are not known to be stable. */
 typedef int (*unstable_fn)(struct partition *p, const struct segment *s, uint64_t from, uint64_t to);
+
+static int sync_failed(struct partition *p)
+{
+    coord_poison(p->cat->coord);
+    return err_context(BECK_POISONED,
+                       "topic %s:%u: a sync failed, what became of appends under way is unknown",
+                       p->topic_name, p->index);
+}
 
 /* Sync through a mapping of this handle's own descriptor. Holds: sync mutex. */
 static int sync_range(struct partition *p, const struct segment *s, uint64_t from, uint64_t to)
@@ -443,7 +460,17 @@ static int sync_range(struct partition *p, const struct segment *s, uint64_t fro
                     &p->sync_map);
         p->sync_place = s->place;
     }
-    return rc < 0 ? rc : os_map_sync(&p->sync_map, from, to);
+    if (rc == 0 && os_map_sync(&p->sync_map, from, to) < 0) rc = sync_failed(p);
+    return rc < 0 ? rc : coord_check_poison(p->cat->coord); /* [Y4] */
+}
+
+/* The same for a segment of its own. */
+static int sync_sealed(struct partition *p, const struct segment *s, uint64_t from, uint64_t to)
+{
+    coord_sync_begin(p->cat->coord); /* [Y1] */
+    int rc = sync_range(p, s, from, to);
+    coord_sync_end(p->cat->coord);
+    return rc;
 }
 
 /* Write what others wrote once more, so that the next sync of this descriptor is proof of it. What is
@@ -497,49 +524,42 @@ static int each_sealed(struct partition *p, uint64_t stable, uint64_t tail_segme
     return rc;
 }
 
-/* Everything written up to `tail` that is not known to be stable, in order. */
-static int each_unstable(struct partition *p, const struct tail *tail, unstable_fn fn)
+/* The tail's segment and where to begin in it; and what lies before it, handed to `earlier`. */
+static int tail_segment(struct partition *p, const struct tail *tail, unstable_fn earlier,
+                        struct segment *found, uint64_t *from, uint64_t *to)
 {
     struct cell *cell = p->cell.rw;
-    struct segment found;
-    uint64_t stable = atomic_load(&cell->stable), from = 0;
-    if (tail->segment == 0) return each_sealed(p, stable, 0, fn);
-    int rc = find_segment(p, tail->segment, &found);
-    if (rc == 0 && stable < found.base) rc = each_sealed(p, stable, tail->segment, fn);
-    if (rc < 0) return rc;
+    uint64_t stable = atomic_load(&cell->stable);
+    *from = *to = 0;
+    memset(found, 0, sizeof *found);
+    if (tail->segment == 0) return each_sealed(p, stable, 0, earlier);
+    int rc = find_segment(p, tail->segment, found);
+    if (rc == 0 && stable < found->base) rc = each_sealed(p, stable, tail->segment, earlier);
+    *to = min_u64(tail->position, place_bytes(&found->place));
     if (atomic_load(&cell->synced_segment) == tail->segment)
-        from = atomic_load(&cell->synced_position);
-    uint64_t to = min_u64(tail->position, place_bytes(&found.place));
-    return fn(p, &found, from <= to ? from : 0, to);
+        *from = min_u64(atomic_load(&cell->synced_position), *to);
+    return rc;
 }
 
 static int write_all_again(struct partition *p, bool locked)
 {
+    struct segment found;
     struct tail tail;
+    uint64_t from, to;
     int rc = locked ? 0 : partition_lock(p);
     if (rc < 0) return rc;
     cell_tail_get(p->cell.rw, &tail);
     if (atomic_load(&p->cell.rw->state) != CELL_LIVE) rc = partition_gone(p);
-    if (rc == 0) rc = each_unstable(p, &tail, write_again);
+    if (rc == 0) rc = tail_segment(p, &tail, write_again, &found, &from, &to);
+    if (rc == 0 && to > 0) rc = write_again(p, &found, from, to);
     if (!locked) partition_unlock(p);
     return rc;
 }
 
-/* Make what `tail` covers stable and publish it. Holds: sync mutex, with its intent. */
-static int sync_and_publish(struct partition *p, const struct tail *tail, bool leader)
+/* Holds: sync mutex, with its intent still set. */
+static void publish_stable(struct partition *p, const struct tail *tail, bool leader)
 {
-    struct coord *coord = p->cat->coord;
     struct cell *cell = p->cell.rw;
-    int rc = each_unstable(p, tail, sync_range);
-    if (rc == BECK_IO || rc == BECK_FULL) {
-        coord_poison(coord);
-        rc = err_context(BECK_POISONED,
-                         "topic %s:%u: a sync failed, what became of appends under way is unknown",
-                         p->topic_name, p->index);
-    }
-    if (rc == 0) rc = coord_check_poison(coord); /* [Y4] */
-    if (rc == 0) rc = INVARIANT(tail->segment == 0 || tail->position >= SEGMENT_HEADER_BYTES);
-    if (rc < 0) return rc;
     if (leader) {
         atomic_store(&cell->synced_segment, 0); /* a death in between leaves "unknown" */
         atomic_store(&cell->synced_position, tail->position);
@@ -549,22 +569,28 @@ static int sync_and_publish(struct partition *p, const struct tail *tail, bool l
     if (p->config->sync == BECK_SYNC_SYNC) word_raise(&cell->visible, tail->next); /* [P2] */
     word_raise(&cell->stable, tail->next);                                         /* [P3] */
     atomic_store(&cell->synced_at, os_now_ms());
-    return 0;
 }
 
 /* Sync everything written so far, publish, wake. The leader holds the sync word; `locked`: the
- * partition lock is held. */
+ * partition lock is held. What has to be known is looked up before the sync mutex is taken: it is
+ * innermost. */
 static int sync_now(struct partition *p, bool leader, bool locked)
 {
     struct coord *coord = p->cat->coord;
+    struct segment found;
     struct tail tail;
-    bool vouch = coord_may_publish(coord) &&
-                 atomic_load(&p->cell.rw->stable) >= p->cell.rw->suspect;
+    uint64_t from, to;
+    bool vouch =
+        coord_may_publish(coord) && atomic_load(&p->cell.rw->stable) >= p->cell.rw->suspect;
     int rc = vouch ? 0 : write_all_again(p, locked); /* [Y3] */
     if (rc < 0) return rc;
-    coord_sync_begin(coord); /* [Y1] */
     cell_tail_snapshot(p->cell.rw, &tail);
-    rc = sync_and_publish(p, &tail, leader);
+    rc = tail_segment(p, &tail, sync_sealed, &found, &from, &to);
+    if (rc < 0) return rc;
+    coord_sync_begin(coord); /* [Y1] */
+    if (to > 0) rc = sync_range(p, &found, from, to);
+    if (rc == 0) rc = coord_check_poison(coord); /* [Y4] */
+    if (rc == 0) publish_stable(p, &tail, leader);
     coord_sync_end(coord);
     if (rc == 0) coord_wake_readers(coord, p->cell.rw);
     coord_wake_writers(p->cell.rw);

@@ -194,6 +194,8 @@ static int topic_set(struct topic_picture *t, const struct entry *e)
 static int apply_topic(struct picture *p, const struct entry *e)
 {
     struct topic_picture *t = picture_topic_by_id(p, e->topic);
+    if (p->partitions + e->partitions > PARTITIONS_TOTAL_MAX)
+        return err_set(BECK_LIMIT, "a file can have %u partitions in all", PARTITIONS_TOTAL_MAX);
     if (e->topic < TOPIC_USER_FIRST || e->partitions == 0 || e->partitions > BECK_PARTITIONS_MAX ||
         memchr(e->name, 0, e->name_bytes) != NULL)
         return err_set(BECK_CORRUPT, "catalog: topic %llu, %u partitions",
@@ -201,10 +203,13 @@ static int apply_topic(struct picture *p, const struct entry *e)
     if (t != NULL) {
         bool renamed =
             strlen(t->name) != e->name_bytes || memcmp(t->name, e->name, e->name_bytes) != 0;
-        if (renamed || e->partitions < t->partitions)
+        uint32_t had = t->partitions;
+        if (renamed || e->partitions < had)
             return err_set(BECK_CORRUPT, "catalog: topic %s changes its name or loses partitions",
                            t->name);
-        return topic_set(t, e);
+        int set = topic_set(t, e);
+        p->partitions += t->partitions - had;
+        return set;
     }
     if ((t = calloc(1, sizeof *t)) == NULL) return err_set(BECK_NOMEM, "out of memory");
     t->id = e->topic;
@@ -217,6 +222,7 @@ static int apply_topic(struct picture *p, const struct entry *e)
         topic_free(t);
         return rc;
     }
+    p->partitions += t->partitions;
     p->next_topic = max_u64(p->next_topic, e->topic + 1); /* [K1] */
     return 0;
 }
@@ -261,6 +267,7 @@ static int apply_delete(struct picture *p, const struct entry *e)
             forget_owner(p, t->parts[i].segments[k].place.id);
         }
     }
+    p->partitions -= t->partitions;
     topic_remove(p, t);
     topic_free(t);
     return rc;
@@ -308,10 +315,12 @@ static uint64_t place_bytes_of(uint32_t blocks)
 static int apply_seal(struct picture *p, struct partition_picture *part, const struct entry *e)
 {
     struct segment *s = partition_segment(part, e->place.id);
-    uint64_t bytes = place_bytes_of(s->place.blocks);
+    uint64_t bytes = place_bytes_of(e->place.blocks);
     bool last = s == &part->segments[part->count - 1];
-    if (e->next_offset < s->base || e->place.blocks > s->place.blocks || e->end > bytes ||
-        (uint64_t)e->index_at + e->index_bytes > bytes || e->stable_offset > e->next_offset ||
+    bool outside = e->end < SEGMENT_HEADER_BYTES || e->end > bytes || e->end % FRAME_ALIGN != 0 ||
+                   (uint64_t)e->index_at + e->index_bytes > bytes;
+    if (e->next_offset < s->base || e->place.blocks > s->place.blocks ||
+        (e->place.blocks > 0 && outside) || e->stable_offset > e->next_offset ||
         (!s->sealed && !last))
         return err_set(BECK_CORRUPT, "catalog: segment %llu is sealed impossibly",
                        (unsigned long long)e->place.id);
@@ -386,6 +395,9 @@ static int apply_tail(struct picture *p, const struct entry *e)
 int picture_apply(struct picture *p, const struct entry *e)
 {
     struct segment_owner *owner;
+    if (e->place.id > OFFSET_MAX || e->topic > OFFSET_MAX || e->next_id > OFFSET_MAX ||
+        e->base_offset > OFFSET_MAX || e->next_offset > OFFSET_MAX)
+        return err_set(BECK_CORRUPT, "catalog: an id or offset is impossible");
     switch (e->type) {
     case ENTRY_TOPIC: return apply_topic(p, e);
     case ENTRY_DELETE: return apply_delete(p, e);

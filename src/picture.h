@@ -7,6 +7,7 @@
 #include "space.h"
 
 #define NO_CELL UINT32_MAX
+#define PARTITIONS_TOTAL_MAX (1u << 20) /* of all topics of a file */
 
 struct segment {
     struct segment_place place;
@@ -66,6 +67,7 @@ struct picture {
     size_t retired_count;
     size_t retired_capacity;
     struct space space;
+    uint64_t partitions; /* of all topics */
     uint64_t next_topic;
     uint64_t next_segment;
 };

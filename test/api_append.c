@@ -84,7 +84,7 @@ START_TEST(keyless_batch_stays_together)
 }
 END_TEST
 
-/* The base offset belongs to the first record, wherever that went; order inside a partition is kept. */
+/* The base offset belongs to the first record, wherever that went; partitions keep the order. */
 START_TEST(mixed_batch)
 {
     enum { COUNT = 200 };
@@ -125,7 +125,8 @@ END_TEST
 START_TEST(null_is_not_empty)
 {
     static const beck_header headers[] = {
-        {.name = "", .value = NULL}, {.name = "e", .name_size = 1, .value = ""},
+        {.name = "", .value = NULL},
+        {.name = "e", .name_size = 1, .value = ""},
         {.name = "n\0m", .name_size = 3, .value = "a\0b", .value_size = 3}};
     beck *db = open_db(path());
     beck_topic *topic = os_topic(db, "t", 1, 0);

@@ -1,4 +1,4 @@
-/* api_consume.c -- consumers: where they start, what a poll gives, waiting, seeking, changes meanwhile */
+/* api_consume.c -- consumers: starts, polls, seeking, waiting, changes meanwhile */
 #include <pthread.h>
 #include <signal.h>
 #include <sys/time.h>
@@ -294,7 +294,7 @@ START_TEST(copies_do_not_hold_the_file)
         OK(db, beck_poll(consumers[i], 20, 0, &records[i], &count));
         ck_assert_uint_eq(count, 20);
     }
-    for (int i = 3; i < 11; i++) beck_consumer_close(consumers[i]); /* the eight that had a pin */
+    for (int i = 3; i < 11; i++) beck_consumer_close(consumers[i]);  /* the eight that had a pin */
     beck_consumer *late = consume(db, "t", BECK_START_BEGINNING, 0); /* has a pin again */
     ck_assert_uint_eq(drain(db, late), 100);
     beck_consumer_close(late);
@@ -343,8 +343,7 @@ START_TEST(busy_partitions_starve_nobody)
     const beck_record *records;
     size_t count;
     int64_t next[3] = {0};
-    for (uint32_t i = 0; i < 3000; i++)
-        OK(db, append_filled(busy, (int32_t)(i % 3), 50, i, NULL));
+    for (uint32_t i = 0; i < 3000; i++) OK(db, append_filled(busy, (int32_t)(i % 3), 50, i, NULL));
     OK(db, beck_consumer_open(db, &config, &consumer));
     for (int round = 0; round < 10; round++) {
         int from_quiet = 0, from_busy[3] = {0};
@@ -390,7 +389,7 @@ START_TEST(chosen_partitions)
 }
 END_TEST
 
-/* Partitions added by another handle are read from their beginning, also by those who began at the end. */
+/* Partitions added by another handle are read from their beginning, whoever began where. */
 START_TEST(partitions_added_meanwhile)
 {
     beck *db = open_db(path()), *other = open_db(path());
@@ -538,7 +537,7 @@ static void on_alarm(int signal)
 START_TEST(signals_end_a_wait)
 {
     struct sigaction action = {.sa_handler = on_alarm};
-    struct itimerval timer = {.it_value.tv_usec = 120000};
+    struct itimerval timer = {.it_value.tv_usec = 120000, .it_interval.tv_usec = 70000};
     beck *db = hundred(path(), 0);
     beck_consumer *consumer = consume(db, "t", BECK_START_END, 0);
     const beck_record *records;

@@ -1,10 +1,10 @@
-/* api_corrupt.c -- damaged and cut files: what was not hit is read, what was hit is right or announced
+/* api_corrupt.c -- damaged and cut files: what was not hit is read, the rest is right or announced
  *
- * One small file is made twice, closed cleanly and left by a killed process. Its map (which bytes are
- * which frame) is read off by FORMAT.md. Then bytes are flipped one after the other, all of those that
- * mean something and some of the others, and the file is cut at many lengths. Each time it is opened
- * and everything is read: a record that comes must be right and in its place, one that does not come
- * must lie in a gap, and only those whose frame was hit may be missing. */
+ * One small file is made twice, closed cleanly and left by a killed process. Its map (which bytes
+ * are which frame) is read off by FORMAT.md. Then bytes are flipped one after the other, those that
+ * mean something and some of the others, and the file is cut at many lengths. Each time it is
+ * opened and everything is read: a record that comes must be right and in its place, one that does
+ * not come must lie in a gap, and only those whose frame was hit may be missing. */
 #include <signal.h>
 
 #include "api_help.h"
@@ -122,7 +122,7 @@ static int64_t get_big(size_t at, int bytes)
 
 static void set_kind(size_t from, size_t to, enum kind kind)
 {
-    memset(image.kinds + from, kind, to - from);
+    memset(image.kinds + from, (int)kind, to - from);
 }
 
 static int part_of(uint64_t topic, uint64_t partition)
@@ -216,13 +216,13 @@ static struct damage {
     bool catalog; /* it hits the catalog, or what is needed to find it */
 } damage;
 
-#define MUST(x) \
-    do { \
-        if (!(x)) \
-            ck_abort_msg("line %d, %s file, %s, bytes %zu to %zu: %s; %s", __LINE__, \
-                         image.crashed ? "crashed" : "clean", \
-                         damage.readonly ? "read-only" : "read-write", damage.from, damage.to, \
-                         #x, beck_errmsg(NULL)); \
+#define MUST(x)                                                                                    \
+    do {                                                                                           \
+        if (!(x))                                                                                  \
+            ck_abort_msg("line %d, %s file, %s, bytes %zu to %zu: %s; %s", __LINE__,               \
+                         image.crashed ? "crashed" : "clean",                                      \
+                         damage.readonly ? "read-only" : "read-write", damage.from, damage.to, #x, \
+                         beck_errmsg(NULL));                                                       \
     } while (0)
 
 enum fate { MISSING, DELIVERED, ANNOUNCED };
@@ -235,8 +235,10 @@ static bool may_vanish(int frame)
     if (!image.crashed || f->segment != image.last_segment[f->part]) return false;
     for (int i = 0; i < image.frame_count; i++) {
         const struct frame *later = &image.frames[i];
-        if (later->part == f->part && later->base > f->base && later->to <= damage.from) return false;
-        if (later->part == f->part && later->base > f->base && later->from >= damage.to) return false;
+        if (later->part == f->part && later->base > f->base && later->to <= damage.from)
+            return false;
+        if (later->part == f->part && later->base > f->base && later->from >= damage.to)
+            return false;
     }
     return true;
 }
@@ -248,8 +250,10 @@ static void judge(int part, const enum fate *fates)
         bool hit = damage.from < f->to && damage.to > f->from;
         if (f->part != part) continue;
         for (int64_t o = f->base; o < f->next; o++) {
-            if (!hit) MUST(fates[o] == DELIVERED);
-            else if (!may_vanish(i)) MUST(fates[o] != MISSING);
+            if (!hit)
+                MUST(fates[o] == DELIVERED);
+            else if (!may_vanish(i))
+                MUST(fates[o] != MISSING);
         }
     }
 }
@@ -357,8 +361,10 @@ static void flip(size_t at, uint8_t with, bool thorough)
     damage.catalog = image.kinds[at] == CATALOG;
     ck_assert_int_eq(pwrite(image.fd, &byte, 1, (off_t)at), 1);
     open_and_read(thorough);
-    if (!damage.readonly) write_image();
-    else ck_assert_int_eq(pwrite(image.fd, &image.bytes[at], 1, (off_t)at), 1);
+    if (!damage.readonly)
+        write_image();
+    else
+        ck_assert_int_eq(pwrite(image.fd, &image.bytes[at], 1, (off_t)at), 1);
 }
 
 static void say_where(int number)
@@ -385,7 +391,8 @@ START_TEST(flipped_bytes)
         if (!worth_flipping(at)) continue;
         fill(dice, 2, test_seed() + at);
         if (!ways[_i].readonly && dice[0] % 4 != 0) continue; /* opening to write takes longer */
-        flip(at, flips % 2 ? 0xff : (uint8_t)(1u << dice[1] % 8), flips % 4 < 2);
+        uint8_t with = (uint8_t)(flips % 2 ? 0xff : 1 << dice[1] % 8);
+        flip(at, with, flips % 4 < 2);
         flips++;
     }
     ck_assert_uint_gt(flips, ways[_i].readonly ? 3000 : 800);

@@ -206,7 +206,8 @@ static int all_forked_readonly(const char *name)
     size_t count;
     beck *db = NULL;
     if (beck_poll(parent_consumer, 1, 0, &records, &count) != BECK_FORKED) return 1;
-    if (beck_open(name, &(beck_options){.size = sizeof(beck_options), .flags = 1}, &db) < 0) return 2;
+    if (beck_open(name, &(beck_options){.size = sizeof(beck_options), .flags = 1}, &db) < 0)
+        return 2;
     if (end_offset(db, "t", 0) != 50) return 3;
     (void)beck_close(parent_db);
     return beck_close(db) < 0 ? 4 : 0;

@@ -1,7 +1,8 @@
 /* api_help.h -- what the tests of the public interface share: paths, handles, filling and reading
  *
- * Every test has a file of its own: path() names one after the process. A call that must work stands in
- * OK(), one that must fail in GIVES(); both say line, call and message when it turns out otherwise. */
+ * Every test has a file of its own: path() names one after the process. A call that must work
+ * stands in OK(), one that must fail in GIVES(); both say line, call and message when it turns out
+ * otherwise. */
 #ifndef API_HELP_H
 #define API_HELP_H
 
@@ -184,8 +185,7 @@ static inline int append_filled(beck_topic *topic, int32_t partition, size_t byt
 
 static inline int append_text(beck_topic *topic, int32_t partition, const char *text)
 {
-    beck_record r = {
-        .value = text, .value_size = (uint32_t)strlen(text), .partition = partition};
+    beck_record r = {.value = text, .value_size = (uint32_t)strlen(text), .partition = partition};
     return beck_append(topic, &r, NULL);
 }
 

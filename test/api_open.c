@@ -18,14 +18,18 @@ START_TEST(status_codes_never_change)
     static const struct {
         int value, class;
         const char *name;
-    } known[] = {{0, 0, "OK"},           {1, 0, "EVENT"},      {-1, 1, "IO"},
-                 {-2, 4, "CORRUPT"},     {-3, 1, "FULL"},      {-4, 1, "BUSY"},
-                 {-5, 3, "POISONED"},    {-6, 1, "NOMEM"},     {-7, 2, "INVALID"},
-                 {-8, 2, "NOT_FOUND"},   {-9, 2, "EXISTS"},    {-10, 2, "TOO_LARGE"},
-                 {-11, 2, "READONLY"},   {-12, 2, "NOT_BECK"}, {-13, 2, "NEWER"},
-                 {-14, 2, "FILESYSTEM"}, {-15, 3, "FORKED"},   {-16, 3, "MOVED"},
-                 {-17, 2, "PERMISSION"}, {-18, 2, "DELETED"},  {-19, 2, "RANGE"},
-                 {-20, 2, "UNSUPPORTED"}, {-21, 2, "LIMIT"},   {-22, 3, "INTERNAL"}};
+    } known[] = {{0, 0, "OK"},           {1, 0, "EVENT"},
+                 {-1, 1, "IO"},          {-2, 4, "CORRUPT"},
+                 {-3, 1, "FULL"},        {-4, 1, "BUSY"},
+                 {-5, 3, "POISONED"},    {-6, 1, "NOMEM"},
+                 {-7, 2, "INVALID"},     {-8, 2, "NOT_FOUND"},
+                 {-9, 2, "EXISTS"},      {-10, 2, "TOO_LARGE"},
+                 {-11, 2, "READONLY"},   {-12, 2, "NOT_BECK"},
+                 {-13, 2, "NEWER"},      {-14, 2, "FILESYSTEM"},
+                 {-15, 3, "FORKED"},     {-16, 3, "MOVED"},
+                 {-17, 2, "PERMISSION"}, {-18, 2, "DELETED"},
+                 {-19, 2, "RANGE"},      {-20, 2, "UNSUPPORTED"},
+                 {-21, 2, "LIMIT"},      {-22, 3, "INTERNAL"}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         ck_assert_str_eq(beck_status_name(known[i].value), known[i].name);
         ck_assert_int_eq(beck_status_class(known[i].value), known[i].class);
@@ -299,8 +303,7 @@ START_TEST(busy_after_the_timeout)
     struct flock gate = {.l_type = F_WRLCK, .l_start = (off_t)1 << 62, .l_len = 1};
     ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &gate), 0);
     for (uint32_t readonly = 0; readonly < 2; readonly++) {
-        beck_options options = {
-            .size = sizeof options, .busy_timeout_ms = 150, .flags = readonly};
+        beck_options options = {.size = sizeof options, .busy_timeout_ms = 150, .flags = readonly};
         int64_t before = clock_ms();
         GIVES(BUSY, db, beck_open(path(), &options, &db));
         ck_assert_int_ge(clock_ms() - before, 150);
@@ -498,7 +501,8 @@ START_TEST(deleted_while_open)
     GIVES(NOT_FOUND, db, beck_topic_describe(db, "t", &info));
     says(db, "t");
     OK(db, append_text(os_topic(db, "n", 1, 0), 0, "new"));
-    (void)append_text(topic, 0, "to nobody"); /* works or says MOVED; it must not reach the new file */
+    (void)append_text(topic, 0,
+                      "to nobody"); /* works or says MOVED; it must not reach the new file */
     (void)beck_close(old);
     beck_consumer *consumer = consume(db, "n", BECK_START_BEGINNING, 0);
     ck_assert(value_is(poll_one(db, consumer), "new"));

@@ -184,7 +184,7 @@ static int append_and_die(const char *name)
     return 0;
 }
 
-/* After a crash a reader sees everything acknowledged, and changes nothing; so does the next writer. */
+/* After a crash a reader sees everything acknowledged, and changes nothing. */
 START_TEST(file_of_a_killed_writer)
 {
     size_t bytes;

@@ -241,7 +241,6 @@ START_TEST(a_scan_finds_the_end)
     ck_assert_uint_eq(scan.end.position, at[3].position);
     ck_assert_uint_eq(scan.end.chain, at[3].chain);
     ck_assert_int_eq(scan.max_timestamp, BASE + 6);
-    ck_assert_uint_eq(scan.stable, 0);
     ck_assert_uint_eq(scan.gaps, 0);
     ck_assert_uint_eq(scan.beyond_from, scan.beyond_to);
 }
@@ -294,7 +293,6 @@ START_TEST(damage_below_the_durable_end_is_a_gap)
         ck_assert_uint_eq(scan.lost_at, at[1].position);
         ck_assert_uint_eq(scan.end.next, at[3].next);
         ck_assert_uint_eq(scan.beyond_from, scan.beyond_to);
-        ck_assert_uint_ge(scan.stable, at[2].next);
     }
 }
 END_TEST

@@ -214,7 +214,7 @@ static void expect_lasting(struct beck *db)
 {
     uint64_t next = read_next;
     int count = gaps;
-    ck_assert_int_eq(beck_close(db), BECK_OK);
+    ck_assert_msg(beck_close(db) == BECK_OK, "%s", beck_errmsg(NULL));
     db = open_db();
     ck_assert_str_eq(beck_recovery_report(db), "");
     read_all(db);
@@ -361,27 +361,25 @@ END_TEST
 START_TEST(recovery_can_be_interrupted_anywhere)
 {
     bool killed = true;
-    for (die_at = 1; killed; die_at++) {
-        int at = die_at;
+    int at = 0;
+    while (killed) {
         die_at = 0;
-        make_file((struct life){.records = 50, .synced = 4});
+        make_file((struct life){.records = 50});
         damage(2);
-        damage(frame_count - 3);
-        another_boot();
-        die_at = at;
+        damage(40);
+        damage(49);
+        die_at = ++at;
         killed = run(open_and_close, NULL);
         die_at = 0;
         struct beck *db = open_db();
         file_close(&file);
         read_all(db);
-        ck_assert_uint_eq(read_next, frame_count - 3);
-        ck_assert_int_eq(gaps, 1);
-        ck_assert_uint_eq(gap_from, 2);
+        ck_assert_uint_eq(read_next, 49);
+        ck_assert_int_eq(gaps, 2);
         expect_lasting(db);
         ck_assert_int_eq(unlink(path), 0);
-        die_at = at;
     }
-    ck_assert_int_gt(die_at, 4);
+    ck_assert_int_gt(at, 4);
 }
 END_TEST
 

@@ -24,12 +24,13 @@ class Scene:
 
     def __init__(self, folder, logs, name, topic, victim):
         self.path, self.logs, self.name, self.topic = folder + "/stop.beck", logs, name, topic
-        self.workers, self.bad = {}, []
+        self.workers, self.bad, self.born = {}, [], 0
         self.victim_options = victim
         self.start("victim", "produce", **victim)
 
     def start(self, role, kind, **options):
-        log = "%s/%s-%s%d" % (self.logs, self.name, role, len(self.workers))
+        self.born += 1
+        log = "%s/%s-%s%d" % (self.logs, self.name, role, self.born)
         worker = Worker(kind, self.path, log, [self.topic], segment=1 << 24, **options)
         self.workers.setdefault(role, []).append(worker)
         return worker
@@ -57,7 +58,7 @@ class Scene:
                 self.bad.append("%s is stuck\n%s" % (worker.log, worker.stacks()))
                 worker.signal(signal.SIGKILL)
                 worker.wait(5)
-            elif worker.process.returncode != 0 and not worker.killed:
+            elif worker.process.returncode not in (0, -signal.SIGTERM) and not worker.killed:
                 self.bad.append("%s ended with %d" % (worker.log, worker.process.returncode))
         only_file(self.path)
         self.check_records()
@@ -115,38 +116,43 @@ def settle(scene, roles):
         time.sleep(0.01)
 
 
+def go_on(scene, number):
+    """Signal the victim; how long until the second writer of its partition appends again."""
+    log, begin = scene.workers["same"][0].log + ".0", now()
+    size = os.path.getsize(log)
+    scene.victim().signal(number)
+    while os.path.getsize(log) == size and now() < begin + 2000000:
+        time.sleep(0.0005)
+    return now() - begin
+
+
 def locks(folder, logs, rng):
     """Stops of a writer that mostly holds the partition lock."""
-    scene = Scene(folder, logs, "lock", "lock-os-2", {"partition": 0, "batch": 800, "size": 150})
+    scene = Scene(folder, logs, "lock", "lock-os-2", {"partition": 0, "batch": 500, "size": 400})
     roles = ("other", "same", "read", "read1")
     scene.start("other", "produce", partition=1, pause=2000)
     scene.start("same", "produce", partition=0, pause=2000)
-    scene.start("read", "consume", partition=0, reread=1, pause=1)
-    scene.start("read1", "consume", partition=1, reread=1, pause=1)
+    scene.start("read", "consume", partition=0, reread=1, pause=500)
+    scene.start("read1", "consume", partition=1, reread=1, pause=500)
     settle(scene, roles)
-    windows = []
+    windows, resumes = [], 0
     for number in range(STOPS):
-        time.sleep(0.03 + rng.random() * 0.03)
+        time.sleep(rng.random() * 0.01)
         stand_still(scene.victim())
         begin = now()
         time.sleep(PAUSE)
+        windows.append((begin, now()))
         killed = number % 4 == 3
-        end = now()
-        scene.victim().signal(signal.SIGKILL if killed else signal.SIGCONT)
+        resumes = max(resumes, go_on(scene, signal.SIGKILL if killed else signal.SIGCONT))
         if killed:
             scene.victim().wait(5)
-        time.sleep(0.3)
-        windows.append((begin, end, now()))
-        if killed:
             scene.start("victim", "produce", **scene.victim_options)
     scene.finish()
-    times, worst, held = {role: scene.times(role) for role in roles}, {}, 0
-    for begin, end, after in windows:
+    times, worst, held = {role: scene.times(role) for role in roles}, {"resumes": resumes}, 0
+    for begin, end in windows:
         for role in ("other", "read", "read1"):
             worst[role] = max(worst.get(role, 0), longest(times[role], begin, end))
         held += longest(times["same"], begin, end) > 0.9 * (end - begin)
-        back = min([t for t in times["same"] if t > end], default=after) - end
-        worst["resumes"] = max(worst.get("resumes", 0), back)
     for role, most in worst.items():
         if most > FREE_US:
             scene.bad.append("lock: %s waited %d ms" % (role, most // 1000))
@@ -218,7 +224,7 @@ def main():
     rng, bad = seeded(), []
     Worker.program = build_worker(logs)
     for part in (locks, leaders, storm):
-        place = "%s/%s" % (folder, part.__name__)
+        place = os.path.join(folder, part.__name__)
         os.mkdir(place)
         bad += part(place, logs, rng)
     if bad:

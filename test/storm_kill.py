@@ -17,7 +17,7 @@ from harness import (BECK, DUMP, ROUNDS, Worker, beck, build_worker, contents, f
                      only_file, seeded, value_of)
 
 SECONDS = float(os.environ.get("SECONDS") or 1.5)  # of storm in a round
-GENERATION = 6                                     # rounds until the topics are replaced
+GENERATION = 3                                     # rounds until the topics are replaced
 SIZE = 120                                         # largest padding of a value
 LIMIT_US = 1000000                                 # of any append or poll
 POPULATION = {"produce": 5, "consume": 3, "churn": 2}
@@ -68,7 +68,7 @@ class Storm:
             self.wrong("%s is stuck: %s\n%s", worker.log, worker.words, worker.stacks())
             worker.signal(signal.SIGKILL)
             worker.wait(5)
-        elif code != 0 and not (worker.killed and code == -signal.SIGKILL):
+        elif code not in (0, -signal.SIGTERM) and not (worker.killed and code == -signal.SIGKILL):
             self.wrong("%s ended with %d", worker.log, code)
         self.running.remove(worker)
         self.past.append(worker)

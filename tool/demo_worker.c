@@ -190,6 +190,10 @@ static void consume(const char *handled, const char *positions)
     if (r.handled < 0 || r.positions < 0) fail("notes");
     struct sigaction action = {.sa_handler = on_stop};
     sigaction(SIGTERM, &action, NULL);
+    sigset_t term;
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    sigprocmask(SIG_UNBLOCK, &term, NULL); /* who started us held it back until now */
     go_on(&r);
     for (;;) {
         bool last_look = stopping != 0; /* asked before: what came until the signal is read */

@@ -10,6 +10,12 @@ with open(path, "r+b") as f:
     f.write(bytes([text[0] ^ 1]))
 END
 }
+count() {
+    python3 -c '
+import json, sys
+checked = json.load(sys.stdin)
+print(len(checked["findings"]), checked["finished"])'
+}
 session <<'END'
 for v in first second third fourth; do echo the $v value | beck produce a.beck t; done
 flip a.beck 'the second value'
@@ -17,7 +23,7 @@ beck consume a.beck t -e
 beck consume a.beck t -e -q
 beck consume a.beck t -e -o 2
 beck check a.beck | sed -E 's/(position|byte|at) [0-9]+/\1 N/g'; beck check -q a.beck
-beck check a.beck --json | python3 -c 'import json, sys; c = json.load(sys.stdin); print(len(c["findings"]), c["finished"])'
+beck check a.beck --json | count
 # Unchecked: a value is given as its bytes are.
 beck consume a.beck t -c 4 --unchecked
 # Appending goes on behind it.

@@ -3,7 +3,7 @@
 session <<'END'
 beck topic create a.beck t --partitions 3
 # By key, as Kafka places them: the same key always in the same partition.
-for i in 1 2 3; do printf 'apple:%d\npear:%d\nplum:%d\nfig:%d\n' $i $i $i $i; done | beck produce a.beck t -K :
+for i in 1 2 3; do printf '%s:'$i'\n' apple pear plum fig; done | beck produce a.beck t -K :
 beck consume a.beck t -e -f '%p %k %s\n' | sort
 # To one that is named, whatever the key.
 printf 'apple:4\n' | beck produce a.beck t -K : -p 2

@@ -1,15 +1,19 @@
 # topic.sh -- create, alter, list, describe and delete
 . "$BECK_ROOT/test/shell/common"
+names() {
+    python3 -c 'import json, sys; print([topic["topic"] for topic in json.load(sys.stdin)])'
+}
 session <<'END'
 beck topic create a.beck orders
-beck topic create a.beck payments --partitions 3 --sync os --config flush.ms=1000 --config segment.bytes=65536
+beck topic create a.beck payments --partitions 3 --sync os --config segment.bytes=65536
+beck topic alter a.beck payments --config flush.ms=1000
 beck topic create a.beck small --config max.message.bytes=1000 --config sync=os
 beck topic list a.beck
 printf 'a\nb\n' | beck produce a.beck orders
 beck topic list a.beck --json
 beck topic describe a.beck
 beck topic describe a.beck orders --json | sed 's/"id":[0-9]*/"id":ID/'
-beck topic describe a.beck --json | python3 -c 'import json, sys; print([t["topic"] for t in json.load(sys.stdin)])'
+beck topic describe a.beck --json | names
 
 beck topic alter a.beck orders --partitions 2 --sync os --config max.message.bytes=2000
 beck topic describe a.beck orders

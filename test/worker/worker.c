@@ -11,7 +11,7 @@
  *     O start                         opened; offsets begin anywhere again (start 0: at 0)
  *     R topic partition first count crc
  *     G topic partition from to cause a gap
- * All: `S status what text` for a failed call, `L what microseconds` for a slow one, `X` for the end.
+ * P time: a pass from the beginning is over. All: `S status what text` for a failed call, `L what microseconds` for a slow one, `X` for the end.
  * A value is "topic log.thread seq index count padding"; test/harness.py makes the same. */
 #include "beck.h"
 
@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,7 +40,7 @@ struct options {
     long size;            /* largest padding */
     long segment;         /* segment.bytes of new topics */
     int partition;        /* -1: mixed */
-    int reread;           /* a consumer that begins again at the end of each pass, never waiting */
+    int reread;           /* a consumer that begins again after 50 polls, never waiting */
     int readonly;
     unsigned seed;
 };
@@ -295,7 +296,7 @@ static void run_consumer(void)
     struct logger log;
     open_log(&log, 0);
     for (long i = 0; !stopping && (options.life == 0 || i < options.life); i++) {
-        if (!consume_once(&log, options.reread ? 1000000 : 1 + below(&log, 400))) break;
+        if (!consume_once(&log, options.reread ? 50 : 1 + below(&log, 400))) break;
         if (options.reread) say(&log, "P %ld", now());
     }
     say(&log, "X");
@@ -421,6 +422,7 @@ int main(int count, char **arguments)
         return 64;
     }
     signal(SIGTERM, on_term);
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nobody behind */
     open_log(&log, 99);
     beck_options open_options = {.size = sizeof open_options,
                                  .flags = options.readonly ? BECK_OPEN_READONLY : 0};

@@ -1,0 +1,313 @@
+/* os_test.c -- files, mappings, locks, futexes and clocks as the rest of the library needs them */
+#include "os.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "err.h"
+#include "test.h"
+
+static char path[4096];
+static struct os_file f;
+
+static void make_file(void)
+{
+    snprintf(path, sizeof path, "%s/os-%d", test_folder(), (int)getpid());
+    ck_assert_int_eq(os_open(path, OS_CREATE, 0640, &f), BECK_OK);
+}
+
+/* ---- Files ---- */
+
+START_TEST(files_are_opened_as_asked)
+{
+    struct os_file g;
+    struct stat st;
+    make_file();
+    ck_assert_int_gt(f.fd, 2);
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_eq(st.st_mode & 0137, 0);
+    ck_assert_int_eq(os_open(path, OS_CREATE, 0640, &g), BECK_EXISTS);
+    ck_assert_int_eq(os_open(path, OS_READ, 0, &g), BECK_OK);
+    ck_assert(g.readonly);
+    os_close(&g);
+    ck_assert_int_eq(g.fd, -1);
+    os_close(&g); /* once more is nothing */
+    ck_assert_int_eq(os_open(test_folder(), OS_READ, 0, &g), BECK_INVALID);
+    ck_assert_int_eq(os_open("/dev/null", OS_WRITE, 0, &g), BECK_INVALID);
+    ck_assert_int_eq(os_open("/nowhere/at/all", OS_READ, 0, &g), BECK_NOT_FOUND);
+    os_close(&f);
+}
+END_TEST
+
+START_TEST(descriptors_stay_above_stdio)
+{
+    make_file();
+    os_close(&f);
+    close(0);
+    close(2);
+    ck_assert_int_eq(os_open(path, OS_WRITE, 0, &f), BECK_OK);
+    ck_assert_int_gt(f.fd, 2);
+    os_close(&f);
+}
+END_TEST
+
+START_TEST(behind_the_end_there_are_zeros)
+{
+    uint8_t bytes[100];
+    uint64_t size = 0;
+    make_file();
+    ck_assert_int_eq(os_write(&f, "abc", 3, 10), BECK_OK);
+    memset(bytes, 0xff, sizeof bytes);
+    ck_assert_int_eq(os_read(&f, bytes, sizeof bytes, 8), BECK_OK);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        ck_assert_uint_eq(bytes[i], i >= 2 && i < 5 ? "abc"[i - 2] : 0);
+    ck_assert_int_eq(os_read(&f, bytes, sizeof bytes, UINT64_C(1) << 40), BECK_OK);
+    ck_assert_int_eq(os_write_stable(&f, "d", 1, 20), BECK_OK);
+    ck_assert_int_eq(os_size(&f, &size), BECK_OK);
+    ck_assert_uint_eq(size, 21);
+    ck_assert_int_eq(os_allocate(&f, 0, 20), BECK_OK); /* never shrinks */
+    ck_assert_int_eq(os_size(&f, &size), BECK_OK);
+    ck_assert_uint_eq(size, 21);
+    ck_assert_int_eq(os_allocate(&f, 1000, 3096), BECK_OK);
+    ck_assert_int_eq(os_size(&f, &size), BECK_OK);
+    ck_assert_uint_eq(size, 4096);
+    ck_assert_int_eq(os_truncate(&f, 11), BECK_OK);
+    ck_assert_int_eq(os_size(&f, &size), BECK_OK);
+    ck_assert_uint_eq(size, 11);
+    ck_assert_int_eq(os_sync(&f), BECK_OK);
+    ck_assert_int_eq(os_sync_directory(path), BECK_OK);
+    os_close(&f);
+}
+END_TEST
+
+START_TEST(errors_of_the_system_become_ours)
+{
+    struct os_file g;
+    char byte = 0;
+    make_file();
+    ck_assert_int_eq(os_open(path, OS_READ, 0, &g), BECK_OK);
+    ck_assert_int_eq(os_write(&g, &byte, 1, 0), BECK_IO);
+    ck_assert_ptr_nonnull(strstr(err_message(), "write"));
+    os_close(&g);
+    ck_assert_int_eq(os_sync_directory("/nowhere/at/all"), BECK_NOT_FOUND);
+    os_close(&f);
+    ck_assert_int_eq(os_read(&f, &byte, 1, 0), BECK_IO);
+}
+END_TEST
+
+START_TEST(a_file_is_known_again)
+{
+    struct os_identity id, again;
+    struct os_file g;
+    char other[4200];
+    make_file();
+    snprintf(other, sizeof other, "%s.other", path);
+    ck_assert_int_eq(os_identity(&f, &id), BECK_OK);
+    ck_assert_uint_eq(id.links, 1);
+    ck_assert_int_eq(os_still_there(path, &f), BECK_OK);
+    ck_assert_int_eq(rename(path, other), 0);
+    ck_assert_int_eq(os_still_there(path, &f), BECK_MOVED);
+    ck_assert_int_eq(os_open(path, OS_CREATE, 0600, &g), BECK_OK);
+    ck_assert_int_eq(os_still_there(path, &f), BECK_MOVED);
+    ck_assert_int_eq(os_identity(&g, &again), BECK_OK);
+    ck_assert_uint_ne(again.inode, id.inode);
+    ck_assert_int_eq(unlink(other), 0);
+    ck_assert_int_eq(os_identity(&f, &again), BECK_OK);
+    ck_assert_uint_eq(again.inode, id.inode);
+    ck_assert_uint_eq(again.links, 0);
+    os_close(&g);
+    os_close(&f);
+}
+END_TEST
+
+/* ---- Mappings ---- */
+
+START_TEST(mappings_and_files_show_the_same)
+{
+    struct os_map rw, ro;
+    uint8_t bytes[16];
+    make_file();
+    ck_assert_int_eq(os_truncate(&f, 4 * BLOCK_BYTES), BECK_OK);
+    ck_assert_int_eq(os_map(&f, BLOCK_BYTES, 2 * BLOCK_BYTES, true, &rw), BECK_OK);
+    ck_assert_int_eq(os_map(&f, 2 * BLOCK_BYTES, 8 * BLOCK_BYTES, false, &ro), BECK_OK);
+    ck_assert_uint_eq(rw.bytes, 2 * BLOCK_BYTES);
+    os_populate(&rw, 0, rw.bytes);
+    os_store(rw.data + BLOCK_BYTES + 5, "hello", 5);
+    ck_assert_mem_eq(ro.data + 5, "hello", 5);
+    ck_assert_int_eq(os_read(&f, bytes, 5, 2 * BLOCK_BYTES + 5), BECK_OK);
+    ck_assert_mem_eq(bytes, "hello", 5);
+    ck_assert_int_eq(os_write(&f, "world", 5, 2 * BLOCK_BYTES), BECK_OK);
+    ck_assert_mem_eq(rw.data + BLOCK_BYTES, "world", 5);
+    ck_assert_int_eq(os_map_sync(&rw, 5, 5), BECK_OK);
+    ck_assert_int_eq(os_map_sync(&rw, BLOCK_BYTES + 1, BLOCK_BYTES + 2), BECK_OK);
+    ck_assert_int_eq(os_map_sync(&rw, 0, rw.bytes), BECK_OK);
+    os_unmap(&rw);
+    ck_assert_ptr_null(rw.data);
+    os_unmap(&rw);
+    os_unmap(&ro);
+    os_close(&f);
+}
+END_TEST
+
+/* ---- Locks ---- */
+
+static bool locked(const struct os_file *file, uint64_t byte, uint64_t count)
+{
+    bool is = false;
+    ck_assert_int_eq(os_locked_by_other(file, byte, count, &is), BECK_OK);
+    return is;
+}
+
+START_TEST(locks_belong_to_a_description)
+{
+    const uint64_t far = UINT64_C(1) << 62;
+    struct os_file g;
+    make_file();
+    ck_assert_int_eq(os_open(path, OS_WRITE, 0, &g), BECK_OK);
+    ck_assert_int_eq(os_lock(&f, far + 3, true), BECK_OK);
+    ck_assert_int_eq(os_lock(&f, far + 3, true), BECK_OK); /* its own */
+    ck_assert_int_eq(os_lock(&g, far + 3, true), BECK_BUSY);
+    ck_assert_int_eq(os_lock(&g, far + 3, false), BECK_BUSY);
+    ck_assert_int_eq(os_lock(&g, far + 4, true), BECK_OK);
+    ck_assert(locked(&g, far, 10));
+    ck_assert(!locked(&g, far, 3));
+    ck_assert(!locked(&g, far + 4, 1)); /* not by another */
+    ck_assert(locked(&f, far + 4, 1));
+    ck_assert_int_eq(os_unlock(&f, far + 3), BECK_OK);
+    ck_assert_int_eq(os_lock(&f, far + 3, false), BECK_OK);
+    ck_assert_int_eq(os_lock(&g, far + 3, false), BECK_OK); /* shared */
+    ck_assert(!locked(&g, far + 3, 1));
+    os_close(&g); /* gone with the description */
+    ck_assert(!locked(&f, far, 10));
+    os_close(&f);
+}
+END_TEST
+
+START_TEST(locks_end_with_the_process)
+{
+    int status, ready[2];
+    char byte;
+    make_file();
+    ck_assert_int_eq(pipe(ready), 0);
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct os_file g;
+        if (os_open(path, OS_WRITE, 0, &g) == 0 && os_lock(&g, 7, true) == 0)
+            if (write(ready[1], "x", 1) == 1) pause();
+        _exit(1);
+    }
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    ck_assert(locked(&f, 7, 1));
+    ck_assert_int_eq(kill(pid, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(!locked(&f, 7, 1));
+    os_close(&f);
+}
+END_TEST
+
+/* ---- Waiting ---- */
+
+static _Atomic uint32_t words[3];
+static _Atomic int woken;
+
+static void *wait_one(void *word)
+{
+    os_wait(word, 0, 5000);
+    atomic_fetch_add(&woken, 1);
+    return NULL;
+}
+
+static void *wait_three(void *nothing)
+{
+    struct os_wait_item items[3];
+    for (int i = 0; i < 3; i++) items[i] = (struct os_wait_item){&words[i], 0};
+    if (!os_wait_many(items, 3, 5000)) return &woken; /* an older system */
+    atomic_fetch_add(&woken, 1);
+    return nothing;
+}
+
+START_TEST(waiters_are_woken)
+{
+    int64_t before = os_monotonic_ms();
+    void *result;
+    for (int many = 0; many < 2; many++) {
+        pthread_t thread;
+        atomic_store(&woken, 0);
+        atomic_store(&words[2], 0);
+        ck_assert_int_eq(
+            pthread_create(&thread, NULL, many ? wait_three : wait_one, many ? NULL : &words[2]),
+            0);
+        os_sleep_ms(20);
+        atomic_store(&words[2], 1);
+        os_wake(&words[2], INT32_MAX);
+        pthread_join(thread, &result);
+        ck_assert_int_eq(atomic_load(&woken), result == NULL);
+    }
+    os_wait(&words[2], 0, 5000); /* it is 1: no wait */
+    ck_assert_int_lt(os_monotonic_ms() - before, 2000);
+    before = os_monotonic_ms();
+    os_wait(&words[0], 0, 30); /* nobody wakes */
+    ck_assert_int_ge(os_monotonic_ms() - before, 20);
+}
+END_TEST
+
+/* ---- Identity ---- */
+
+START_TEST(chance_and_identity)
+{
+    uint8_t one[16], two[16];
+    ck_assert_int_eq(os_random(one, sizeof one), BECK_OK);
+    ck_assert_int_eq(os_random(two, sizeof two), BECK_OK);
+    ck_assert_mem_ne(one, two, sizeof one);
+    os_boot_id(one);
+    os_boot_id(two);
+    ck_assert_mem_eq(one, two, sizeof one);
+    ck_assert_uint_eq(os_process_id(), (uint32_t)getpid());
+    ck_assert_int_gt(os_now_ms(), INT64_C(1700000000000));
+}
+END_TEST
+
+START_TEST(a_fork_finds_its_page_wiped)
+{
+    int status = 0;
+    const _Atomic uint32_t *page = os_fork_page();
+    if (page == NULL) return; /* the system cannot */
+    ck_assert_uint_eq(atomic_load(page), 1);
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) _exit(atomic_load(page) == 0 ? 0 : 1);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    ck_assert_uint_eq(atomic_load(page), 1);
+    os_fork_page_free(page);
+    os_fork_page_free(NULL);
+}
+END_TEST
+
+Suite *suite(void)
+{
+    Suite *s = suite_create("os");
+    TCase *c = tcase_create("files");
+    tcase_add_test(c, files_are_opened_as_asked);
+    tcase_add_test(c, descriptors_stay_above_stdio);
+    tcase_add_test(c, behind_the_end_there_are_zeros);
+    tcase_add_test(c, errors_of_the_system_become_ours);
+    tcase_add_test(c, a_file_is_known_again);
+    tcase_add_test(c, mappings_and_files_show_the_same);
+    suite_add_tcase(s, c);
+    c = tcase_create("locks");
+    tcase_add_test(c, locks_belong_to_a_description);
+    tcase_add_test(c, locks_end_with_the_process);
+    suite_add_tcase(s, c);
+    c = tcase_create("rest");
+    tcase_add_test(c, waiters_are_woken);
+    tcase_add_test(c, chance_and_identity);
+    tcase_add_test(c, a_fork_finds_its_page_wiped);
+    suite_add_tcase(s, c);
+    return s;
+}
