@@ -54,6 +54,7 @@ int beck_open(const char *path, const beck_options *options, beck **out)
 int beck_close(beck *db)
 {
     if (db == NULL) return 0;
+    db_before_close(db);
     consumer_close_all(db);
     topic_close_all(db);
     int rc = db_close(db);

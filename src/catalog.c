@@ -23,6 +23,7 @@
 
 #define LINK_FRAME_BYTES 256u /* kept free at the end of a segment for a later LINK */
 #define WINDOW_BYTES (256u * 1024u)
+#define REFRESH_TRIES 100
 
 int catalog_init(struct catalog *cat, struct file *file, struct coord *coord)
 {
@@ -79,8 +80,9 @@ static int apply_link(struct catalog *cat, const struct entry *e)
 {
     cat->spare = e->place;
     if (e->place.id == 0) return 0;
-    if (e->place.blocks > SEGMENT_BYTES_LIMIT / BLOCK_BYTES)
-        return err_set(BECK_CORRUPT, "catalog: linked segment of %u blocks", e->place.blocks);
+    if (e->place.blocks > SEGMENT_BYTES_LIMIT / BLOCK_BYTES || e->place.id > OFFSET_MAX)
+        return err_set(BECK_CORRUPT, "catalog: linked segment %llu of %u blocks",
+                       (unsigned long long)e->place.id, e->place.blocks);
     return chain_add(cat, &e->place);
 }
 
@@ -138,7 +140,7 @@ static int enter_spare(struct catalog *cat)
     struct batch_walk walk;
     beck_record record;
     const uint8_t *data, *headers;
-    struct entry e;
+    struct entry e = {0};
     if (cat->spare.id == 0) return 0;
     cat->window.size = 0;
     int rc = frame_in_window(cat, &cat->spare, &at, &found, &data);
@@ -189,8 +191,9 @@ static int load_root(struct catalog *cat, const struct segment_place *root)
     catalog_forget(cat);
     cat->root = cat->segment = *root;
     cat->spare.id = 0;
-    if (root->blocks > SEGMENT_BYTES_LIMIT / BLOCK_BYTES)
-        return err_set(BECK_CORRUPT, "catalog: root of %u blocks", root->blocks);
+    if (root->blocks > SEGMENT_BYTES_LIMIT / BLOCK_BYTES || root->id > OFFSET_MAX)
+        return err_set(BECK_CORRUPT, "catalog: root %llu of %u blocks",
+                       (unsigned long long)root->id, root->blocks);
     int rc = file_read_segment(cat->file, root, 0, bytes, sizeof bytes);
     if (rc == 0 &&
         (segment_header_decode(bytes, &h) < 0 || h.id != root->id || h.topic != TOPIC_CATALOG))
@@ -205,9 +208,13 @@ static int load_root(struct catalog *cat, const struct segment_place *root)
  * */
 static int check_end(struct catalog *cat, uint64_t least)
 {
-    uint64_t bytes = place_bytes(&cat->segment);
     struct log_position at = cat->at;
-    int rc = 0;
+    uint64_t size = 0;
+    int rc = os_size(&cat->file->os, &size);
+    if (rc < 0) return rc;
+    /* The file may end first: what is not there is neither read nor paid for. */
+    uint64_t left = size > place_at(&cat->segment) ? size - place_at(&cat->segment) : 0;
+    uint64_t bytes = max_u64(min_u64(place_bytes(&cat->segment), left), 1);
     uint8_t *data = malloc((size_t)bytes);
     if (data == NULL) return err_set(BECK_NOMEM, "out of memory");
     rc = file_read_segment(cat->file, &cat->segment, 0, data, (size_t)bytes);
@@ -250,12 +257,14 @@ bool catalog_moved(const struct catalog *cat)
 }
 
 /* Others may flip the root while we read: then bytes of the old chain stop making sense, and the
- * number of flips has moved. */
+ * number of flips has moved. What the superblock's root leads to is stable up to its own mark, even
+ * where `visible` does not tell yet. */
 static int refresh(struct catalog *cat)
 {
+    if (cat->coord == NULL) return 0; /* turned into a private view meanwhile */
     struct cell_ref cell = coord_catalog_cell(cat->coord);
     int rc = 0;
-    for (int tries = 0; tries < 100; tries++) {
+    for (int tries = 0; tries < REFRESH_TRIES; tries++) {
         uint64_t visible = atomic_load_explicit(&cell.ro->visible, memory_order_acquire);
         uint64_t flips = atomic_load(&coord_header_ro(cat->coord)->root_flips);
         if (visible == cat->at.next && flips == cat->root_flips) return 0;
@@ -265,7 +274,8 @@ static int refresh(struct catalog *cat)
         }
         struct superblock super;
         rc = file_read_super(cat->file, &super);
-        if (rc == 1) rc = load(cat, &super, visible);
+        if (rc == 0) rc = err_set(BECK_CORRUPT, "the superblocks of an open file are zero");
+        if (rc == 1) rc = load(cat, &super, max_u64(visible, super.catalog_next));
         if (rc == 0 && atomic_load(&coord_header_ro(cat->coord)->root_flips) == flips) {
             cat->root_flips = flips;
             return 0;
@@ -274,6 +284,16 @@ static int refresh(struct catalog *cat)
             return rc;
     }
     return rc < 0 ? rc : err_set(BECK_BUSY, "the catalog keeps moving");
+}
+
+int catalog_join(struct catalog *cat)
+{
+    pthread_mutex_lock(&cat->mutex);
+    cat->at = log_begin(UINT64_MAX);
+    cat->root_flips = UINT64_MAX; /* no picture yet: load one */
+    int rc = refresh(cat);
+    pthread_mutex_unlock(&cat->mutex);
+    return rc;
 }
 
 int catalog_refresh(struct catalog *cat)
@@ -291,9 +311,10 @@ int catalog_refresh(struct catalog *cat)
 static int write_stable(struct catalog *cat, const struct segment_place *place, uint64_t from,
                         const uint8_t *bytes, size_t count)
 {
-    ASSERT(from + count <= place_bytes(place));
+    int rc = INVARIANT(from + count <= place_bytes(place));
+    if (rc < 0) return rc;
     coord_sync_begin(cat->coord);
-    int rc = os_write_stable(&cat->file->os, bytes, count, place_at(place) + from);
+    rc = os_write_stable(&cat->file->os, bytes, count, place_at(place) + from);
     if (rc < 0) coord_poison(cat->coord);
     if (rc == 0) rc = coord_check_poison(cat->coord); /* [Y4] */
     coord_sync_end(cat->coord);
@@ -337,9 +358,10 @@ static int append_frame(struct catalog *cat, const struct entry *entries, size_t
     struct cell_ref cell = coord_catalog_cell(cat->coord);
     frame->size = 0;
     int rc = encode_frame(&cat->segment, &cat->at, entries, count, frame, &made);
+    /* Applied before it is written: what does not apply must never become stable. */
+    if (rc == 0) rc = apply_batch(cat, frame->data + FRAME_BYTES, &made.batch);
     if (rc == 0) rc = write_stable(cat, &cat->segment, cat->at.position, frame->data, frame->size);
     if (rc < 0) return rc;
-    rc = apply_batch(cat, frame->data + FRAME_BYTES, &made.batch);
     log_advance(&cat->at, &made);
     atomic_store(&cat->seen, cat->at.next);
     atomic_exchange(&cell.rw->visible, cat->at.next); /* [C1] [C2] */
@@ -429,7 +451,22 @@ static int move_to_spare(struct catalog *cat, uint64_t need, struct buf *frame)
     cat->segment = cat->spare;
     cat->spare.id = 0;
     cat->at = log_begin(cat->at.next);
-    return append_frame(cat, &link, 1, frame);
+    return append_frame(cat, &link, 1, frame); /* failed: the caller makes the picture anew */
+}
+
+/* After a failure the picture may hold what is not in the log: make it anew. */
+static void reload(struct catalog *cat)
+{
+    struct superblock super;
+    struct cell_ref cell = coord_catalog_cell(cat->coord);
+    char message[512];
+    (void)strncpy(message, err_message(), sizeof message - 1);
+    message[sizeof message - 1] = 0;
+    int rc = file_read_super(cat->file, &super);
+    if (rc == 1)
+        rc = load(cat, &super, max_u64(atomic_load(&cell.ro->visible), super.catalog_next));
+    if (rc < 0) catalog_forget(cat); /* the next refresh tries again */
+    (void)err_set(BECK_IO, "%s", message);
 }
 
 static int append_to_log(struct catalog *cat, const struct entry *entries, size_t count)
@@ -578,7 +615,7 @@ int catalog_append(struct catalog *cat, const struct entry *entries, size_t coun
     pthread_mutex_lock(&cat->mutex);
     if (wants_snapshot(cat)) rc = catalog_snapshot(cat);
     if (rc == BECK_FULL || rc == BECK_LIMIT) rc = 0; /* it can wait */
-    if (rc == 0) rc = append_to_log(cat, entries, count);
+    if (rc == 0 && (rc = append_to_log(cat, entries, count)) < 0) reload(cat);
     cat->pending.id = 0;
     pthread_mutex_unlock(&cat->mutex);
     return rc;
@@ -639,10 +676,14 @@ static int repair_root(struct catalog *cat, struct superblock *super)
 {
     cat->root_flips = atomic_fetch_add(&coord_header(cat->coord)->root_flips, 1) + 1;
     int rc = load(cat, super, UINT64_MAX);
-    if (rc == 0) rc = rewrite_chain(cat);
-    if (rc < 0) return rc;
+    return rc < 0 ? rc : rewrite_chain(cat);
+}
+
+/* The two copies may differ: make both what the newer one says. */
+static int repair_supers(struct catalog *cat, struct superblock *super)
+{
     coord_sync_begin(cat->coord);
-    rc = file_write_super(cat->file, super);
+    int rc = file_write_super(cat->file, super);
     if (rc < 0) coord_poison(cat->coord);
     coord_sync_end(cat->coord);
     return rc;
@@ -671,6 +712,7 @@ static int catalog_repair(struct catalog *cat)
     pthread_mutex_lock(&cat->mutex);
     rc = file_read_super(cat->file, &super);
     if (rc == 1) rc = super.root.id != cat->root.id ? repair_root(cat, &super) : repair_end(cat);
+    if (rc == 0) rc = repair_supers(cat, &super);
     if (rc == 0) atomic_exchange(&cell.rw->visible, cat->at.next);
     pthread_mutex_unlock(&cat->mutex);
     return rc;
@@ -805,6 +847,10 @@ int catalog_make_cells(struct catalog *cat, uint64_t topic, uint32_t from, uint3
         atomic_store(&ref.rw->partition, partition);
         atomic_store_explicit(&ref.rw->state, CELL_LIVE, memory_order_release);
         atomic_store_explicit(&h->cells, index + 1, memory_order_release);
+        pthread_mutex_lock(&cat->mutex);
+        struct partition_picture *part = picture_partition(&cat->picture, topic, partition);
+        if (part != NULL) part->cell = index; /* known already when a file is opened */
+        pthread_mutex_unlock(&cat->mutex);
     }
     return rc;
 }

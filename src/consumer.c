@@ -284,9 +284,13 @@ static int copy_cells(struct beck_consumer *c)
 
 static int keep_up(struct beck_consumer *c)
 {
-    int rc = db_follow(c->db);
-    if (rc == 0 && UNLIKELY(c->epoch != atomic_load(&c->db->epoch))) rc = attach_again(c);
-    if (rc == 0 && UNLIKELY(c->db->view == VIEW_WATCH)) rc = copy_cells(c);
+    int rc;
+    do {
+        rc = db_follow(c->db);
+        if (rc == 0 && UNLIKELY(c->epoch != atomic_load(&c->db->epoch))) rc = attach_again(c);
+        if (rc == 0 && UNLIKELY(c->db->view == VIEW_WATCH)) rc = copy_cells(c);
+        /* The last writer may have closed in between: then what was copied is nothing. */
+    } while (c->db->readonly && db_moved(c->db) && rc != BECK_NOMEM && rc != BECK_BUSY);
     if (rc == 0 && UNLIKELY(catalog_moved(&c->db->cat))) rc = db_refresh(c->db);
     if (rc == 0 && UNLIKELY(c->catalog_seen != atomic_load(&c->db->cat.seen))) {
         size_t had = c->part_count;

@@ -41,14 +41,23 @@ static void fork_parent(void)
     pthread_mutex_unlock(&fork_mutex);
 }
 
+/* In a child nothing of the handle is ours: threads that held its mutexes do not exist here. */
+static void db_forget(struct beck *db)
+{
+    db->forked = true;
+    coord_forget(&db->coord);
+    pthread_mutex_init(&db->mutex, NULL);
+    pthread_mutex_init(&db->cat.mutex, NULL);
+}
+
 /* The child closes its copies of the descriptors, so that the parent's locks die with the parent.
  * Closing does not unlock: the parent's description lives on. Mappings were not inherited. */
 static void fork_child(void)
 {
     for (struct beck *db = fork_list; db != NULL; db = db->list_next) {
-        db->forked = true;
-        coord_forget(&db->coord);
+        db_forget(db);
         os_close(&db->file.os);
+        os_close(&db->file.device);
     }
     fork_list = NULL;
     pthread_mutex_init(&fork_mutex, NULL);
@@ -61,12 +70,20 @@ static void fork_register(void)
 
 static void list_add(struct beck *db)
 {
-    (void)pthread_once(&fork_once, fork_register);
-    pthread_mutex_lock(&fork_mutex);
     db->list_next = fork_list;
     if (fork_list != NULL) fork_list->list_prev = db;
     fork_list = db;
+}
+
+/* No fork between getting the descriptor and knowing it: the child would keep our locks alive. */
+static int open_file(struct beck *db, const char *path, const beck_options *options)
+{
+    (void)pthread_once(&fork_once, fork_register);
+    pthread_mutex_lock(&fork_mutex);
+    int rc = file_open(&db->file, path, options);
+    list_add(db);
     pthread_mutex_unlock(&fork_mutex);
+    return rc;
 }
 
 static void list_remove(struct beck *db)
@@ -175,8 +192,14 @@ static int recover_alone(struct beck *db, const struct superblock *super, enum r
     if (rc == 0) rc = catalog_load(&db->cat, super, UINT64_MAX);
     if (rc == 0) rc = recover_find_ends(&r);
     atomic_store(&cell.rw->visible, db->cat.at.next);
-    atomic_store(&h->unclean, 0); /* recovery itself is the first modification */
+    /* The old mark stays until what recovery found is stable: whoever has to do it again shall trust
+     * no more than we did. Then the file is marked as ours. */
+    atomic_store(&h->unclean, r.clean ? 0 : 1);
     if (rc == 0 && !r.clean) rc = recover_apply(&r);
+    if (rc == 0 && !r.clean) {
+        atomic_store(&h->unclean, 0);
+        rc = catalog_mark_unclean(&db->cat);
+    }
     if (rc == 0) rc = file_read_device(&db->file, false);
     forget_cells(&db->cat);
     if (rc == 0) rc = fill_cells(db, &r);
@@ -218,15 +241,13 @@ static void wait_for_intents(struct beck *db)
 static int open_join(struct beck *db)
 {
     struct superblock super;
-    struct cell_ref cell = coord_catalog_cell(&db->coord);
     if (!coord_present(&db->coord))
         return err_set(BECK_BUSY, "the file is in use by an incompatible build of beck");
     int rc = file_read_super(&db->file, &super);
     if (rc == 0) rc = err_set(BECK_CORRUPT, "the superblocks of an open file are zero");
     if (rc > 0) rc = coord_claim_slot(&db->coord);
     if (rc == 0) wait_for_intents(db);
-    if (rc == 0) rc = catalog_load(&db->cat, &super, atomic_load(&cell.ro->visible));
-    return rc;
+    return rc < 0 ? rc : catalog_join(&db->cat);
 }
 
 static int open_shared(struct beck *db)
@@ -279,6 +300,7 @@ static int attach_private(struct beck *db)
     if (rc < 0) return rc;
     struct recovery r = {.cat = &db->cat, .clean = super.state == SUPER_CLEAN, .residue = residue};
     r.trusted = residue != RESIDUE_POISON && file_same_boot(&db->file, &super);
+    db->watched_sequence = super.sequence;
     rc = file_read_device(&db->file, !r.clean);
     if (rc == 0) rc = catalog_load(&db->cat, &super, UINT64_MAX);
     if (rc == 0) rc = recover_find_ends(&r);
@@ -291,15 +313,11 @@ static int attach_private(struct beck *db)
 
 static int attach_watch(struct beck *db)
 {
-    struct superblock super;
-    struct cell_ref cell = coord_catalog_cell(&db->coord);
     int rc = file_read_device(&db->file, false);
     db->cat.coord = &db->coord;
     if (rc == 0 && !coord_present(&db->coord))
         rc = err_set(BECK_BUSY, "the file is in use by an incompatible build of beck");
-    if (rc == 0) rc = file_read_super(&db->file, &super);
-    if (rc == 0) rc = err_set(BECK_CORRUPT, "the superblocks of an open file are zero");
-    if (rc > 0) rc = catalog_load(&db->cat, &super, atomic_load(&cell.ro->visible));
+    if (rc == 0) rc = catalog_join(&db->cat);
     db->view = VIEW_WATCH;
     return rc;
 }
@@ -336,16 +354,25 @@ static int attach_readonly(struct beck *db)
     return rc;
 }
 
+/* The area was built or zeroed by others since; or, with nobody there, somebody came and went: every
+ * session that modifies the file raises the superblocks' sequence. */
+bool db_moved(struct beck *db)
+{
+    struct superblock super;
+    uint64_t instance = atomic_load(&coord_header_ro(&db->coord)->instance);
+    if (!db->readonly) return false;
+    if (instance != atomic_load(&db->watched_instance)) return true;
+    if (db->view != VIEW_PRIVATE) return false;
+    return file_read_super(&db->file, &super) == 1 && super.sequence != db->watched_sequence;
+}
+
 int db_follow(struct beck *db)
 {
     int rc = 0;
     if (!db->readonly) return 0;
-    if (atomic_load(&coord_header_ro(&db->coord)->instance) == atomic_load(&db->watched_instance))
-        return 0;
     pthread_mutex_lock(&db->mutex);
-    if (atomic_load(&coord_header_ro(&db->coord)->instance) != atomic_load(&db->watched_instance)) {
-        rc = coord_reset_extents(&db->coord);
-        if (rc == 0) rc = attach_readonly(db);
+    if (db_moved(db)) {
+        rc = attach_readonly(db);
         atomic_fetch_add(&db->epoch, 1);
     }
     pthread_mutex_unlock(&db->mutex);
@@ -362,8 +389,7 @@ int db_open(struct beck *db, const char *path, const beck_options *options)
     db->busy_timeout_ms = options->busy_timeout_ms != 0 ? options->busy_timeout_ms : 10000;
     db->application_id = options->application_id;
     db->fork_page = os_fork_page();
-    int rc = file_open(&db->file, path, options);
-    list_add(db);
+    int rc = open_file(db, path, options);
     if (rc == 0) rc = db->readonly ? attach_readonly(db) : open_shared(db);
     if (rc < 0) {
         db->view = VIEW_NONE;
@@ -392,11 +418,13 @@ static int sync_partition(struct beck *db, const struct topic_picture *t, uint32
     return rc;
 }
 
-/* A topic by its place in the list of ids, copied, because the picture may change under us. */
-static bool copy_topic(struct catalog *cat, size_t i, struct topic_picture *copy,
+/* The topic with the lowest id above `after`, copied, because the picture may change under us. */
+static bool copy_topic(struct catalog *cat, uint64_t after, struct topic_picture *copy,
                        char name[BECK_TOPIC_NAME_MAX + 1])
 {
+    size_t i = 0;
     pthread_mutex_lock(&cat->mutex);
+    while (i < cat->picture.topics && cat->picture.by_id[i]->id <= after) i++;
     bool there = i < cat->picture.topics;
     if (there) {
         *copy = *cat->picture.by_id[i];
@@ -414,7 +442,7 @@ int db_sync(struct beck *db)
     struct topic_picture t;
     char name[BECK_TOPIC_NAME_MAX + 1];
     int rc = db_refresh(db);
-    for (size_t i = 0; rc == 0 && copy_topic(&db->cat, i, &t, name); i++) {
+    for (t.id = 0; rc == 0 && copy_topic(&db->cat, t.id, &t, name);) {
         for (uint32_t k = 0; rc == 0 && k < t.partitions; k++) rc = sync_partition(db, &t, k);
         if (rc == BECK_NOT_FOUND || rc == BECK_DELETED) rc = 0; /* deleted meanwhile */
     }
@@ -426,13 +454,46 @@ int db_refresh(struct beck *db)
     return db->cat.coord == NULL ? 0 : catalog_refresh(&db->cat);
 }
 
-/* Tails of the partitions that moved since the catalog last heard of them. */
+struct entry_list {
+    struct entry entries[128];
+    size_t count;
+};
+
+static int list_entry(struct beck *db, struct entry_list *list, const struct entry *e)
+{
+    if (e != NULL) list->entries[list->count++] = *e;
+    if (list->count == 0 || (e != NULL && list->count < 128)) return 0;
+    int rc = catalog_append(&db->cat, list->entries, list->count);
+    list->count = 0;
+    return rc;
+}
+
+/* Sealed segments that were synced after they were sealed: from now on that is known. */
+static int write_seals(struct beck *db, const struct partition_picture *part,
+                       struct entry_list *list)
+{
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < part->count; i++) {
+        const struct segment *s = &part->segments[i];
+        struct entry seal = {.type = ENTRY_SEAL,
+                             .place = s->place,
+                             .next_offset = s->next,
+                             .stable_offset = s->next,
+                             .max_timestamp = s->max_timestamp,
+                             .end = s->end,
+                             .index_at = s->index_at,
+                             .index_bytes = s->index_bytes};
+        if (s->sealed && s->stable < s->next) rc = list_entry(db, list, &seal);
+    }
+    return rc;
+}
+
+/* Tails of the partitions that moved since the catalog last heard of them. Everything is stable. */
 static int write_tails(struct beck *db)
 {
-    struct entry entries[256];
-    size_t count = 0;
-    int rc = 0;
+    struct entry_list list = {.count = 0};
     const struct picture *p = &db->cat.picture;
+    int rc = 0;
     for (size_t i = 0; rc == 0 && i < p->topics; i++) {
         for (uint32_t k = 0; rc == 0 && k < p->by_id[i]->partitions; k++) {
             const struct partition_picture *part = &p->by_id[i]->parts[k];
@@ -440,22 +501,21 @@ static int write_tails(struct beck *db)
             struct tail tail;
             uint64_t id = p->by_id[i]->id;
             if ((rc = catalog_cell(&db->cat, id, k, &ref)) < 0) break;
+            if ((rc = write_seals(db, part, &list)) < 0) break;
             cell_tail_get(ref.rw, &tail);
             if (tail.segment == 0 || (part->has_tail && part->next == tail.next)) continue;
-            entries[count++] = (struct entry){.type = ENTRY_TAIL,
-                                              .topic = id,
-                                              .partition = k,
-                                              .place.id = tail.segment,
-                                              .next_offset = tail.next,
-                                              .max_timestamp = tail.max_timestamp,
-                                              .end = tail.position,
-                                              .chain = tail.chain};
-            if (count < 256) continue;
-            rc = catalog_append(&db->cat, entries, count);
-            count = 0;
+            struct entry e = {.type = ENTRY_TAIL,
+                              .topic = id,
+                              .partition = k,
+                              .place.id = tail.segment,
+                              .next_offset = tail.next,
+                              .max_timestamp = tail.max_timestamp,
+                              .end = tail.position,
+                              .chain = tail.chain};
+            rc = list_entry(db, &list, &e);
         }
     }
-    return rc == 0 && count > 0 ? catalog_append(&db->cat, entries, count) : rc;
+    return rc < 0 ? rc : list_entry(db, &list, NULL);
 }
 
 /* How long the file has to be: the last segment, if it is still open for appends, ends at its tail.
@@ -485,6 +545,18 @@ static bool intents_left(struct beck *db)
     return false;
 }
 
+/* A partition that a dead owner left and nobody could repair: recovery has to look at it. */
+static bool locks_left(struct beck *db)
+{
+    struct cell_ref ref;
+    uint32_t cells = atomic_load(&coord_header(&db->coord)->cells);
+    for (uint32_t i = 0; i < cells; i++)
+        if (coord_cell(&db->coord, i, &ref) < 0 ||
+            (atomic_load(&ref.rw->lock) != 0 && atomic_load(&ref.rw->state) == CELL_LIVE))
+            return true;
+    return false;
+}
+
 static int close_last(struct beck *db)
 {
     struct coord_header *h = coord_header(&db->coord);
@@ -496,7 +568,9 @@ static int close_last(struct beck *db)
     if ((rc = coord_check_poison(&db->coord)) < 0) return rc;
     if (intents_left(db)) return 0; /* unclean: recovery will look at the disk [O3] */
     if (atomic_load(&h->unclean) == 0) {
-        uint64_t bytes = h->opened_bytes; /* nothing was modified: not a byte may differ */
+        /* Nothing was modified, so not a byte may differ; but what an earlier crash left behind the
+         * end of everything goes. */
+        uint64_t bytes = min_u64(h->opened_bytes, trimmed_bytes(db));
         rc = coord_zero(&db->coord);
         return rc == 0 ? os_truncate(&db->file.os, bytes) : rc;
     }
@@ -504,20 +578,23 @@ static int close_last(struct beck *db)
     rc = db_sync(db);
     if (rc == 0) rc = catalog_lock(&db->cat);
     if (rc < 0) return rc;
-    rc = write_tails(db);
+    if (rc == 0) rc = locks_left(db) ? BECK_BUSY : write_tails(db);
     catalog_unlock(&db->cat);
     if (rc < 0) return rc;
-    uint64_t bytes = trimmed_bytes(db);
-    rc = os_truncate(&db->file.os, bytes);
-    if (rc == 0) rc = os_sync(&db->file.os);
+    atomic_store(&h->instance, 0); /* followers look away before the cells go */
+    rc = os_truncate(&db->file.os, trimmed_bytes(db));
     if (rc == 0) rc = file_read_super(&db->file, &super);
     if (rc < 0) return rc;
+    coord_sync_begin(&db->coord);
+    rc = os_sync(&db->file.os);
     super.state = SUPER_CLEAN;
     super.inode = super.birth_ns = 0;
     super.birth_s = 0;
     memset(super.boot_id, 0, sizeof super.boot_id);
     super.catalog_next = db->cat.at.next;
-    rc = file_write_super(&db->file, &super); /* [O3] */
+    if (rc == 0) rc = file_write_super(&db->file, &super); /* [O3] */
+    if (rc < 0) coord_poison(&db->coord);
+    coord_sync_end(&db->coord);
     return rc < 0 ? rc : coord_zero(&db->coord);
 }
 
@@ -534,22 +611,22 @@ static int leave(struct beck *db)
     return rc;
 }
 
+void db_before_close(struct beck *db)
+{
+    if (!db->forked && db->view != VIEW_NONE && db_usable(db) < 0) db_forget(db); /* a bare clone */
+}
+
 int db_close(struct beck *db)
 {
     int rc = 0;
-    list_remove(db);
-    /* a fork's: the lock is not ours to give back */
-    if (db_usable(db) < 0)
-        db->coord.slot_held = false;
-    else if (db->view == VIEW_SHARED)
-        rc = leave(db);
+    if (!db->forked && db->view == VIEW_SHARED) rc = leave(db);
     if (rc < 0) (void)err_context(rc, "%s", db->file.path);
     coord_close(&db->coord);
     catalog_free(&db->cat);
     file_close(&db->file);
+    if (!db->forked) list_remove(db); /* only now: a child must not keep the descriptor */
     os_fork_page_free(db->fork_page);
     free(db->report);
-    free(db->listed);
     for (size_t i = 0; i < db->old_cells_count; i++) free(db->old_cells[i]);
     free(db->old_cells);
     pthread_mutex_destroy(&db->mutex);

@@ -16,6 +16,7 @@ struct beck_topic {
     struct beck_topic *next;
     uint64_t id;
     char *name;
+    _Atomic uint64_t catalog_seen; /* how much of the catalog `config` knows */
     beck_topic_config config;
     _Atomic uint32_t turn;            /* spreads records without a key */
     pthread_mutex_t mutex;            /* guards making parts */
@@ -41,7 +42,6 @@ struct beck {
     char *report;
     struct cell **old_cells; /* of private views left behind: threads may still look at them */
     size_t old_cells_count;
-    beck_topic_info *listed; /* what topic_list handed out last */
     const _Atomic uint32_t *fork_page;
     pthread_mutex_t mutex; /* guards the lists below, pin_words and a change of view */
     struct beck_topic *topics;
@@ -49,18 +49,23 @@ struct beck {
     uint32_t pin_words;     /* bit i: pin i is in use */
     _Atomic uint64_t epoch; /* rises when a read-only handle had to attach again */
     _Atomic uint64_t watched_instance;
+    uint64_t watched_sequence; /* of the superblock, in a private view */
     struct beck *list_next; /* the process-wide list that fork needs */
     struct beck *list_prev;
 };
 
 BECK_PRIVATE int db_open(struct beck *db, const char *path, const beck_options *options);
 BECK_PRIVATE int db_close(struct beck *db);
+/* Before anything of the handle is given back: in a child that no fork handler saw nothing is ours. */
+BECK_PRIVATE void db_before_close(struct beck *db);
 /* FORKED in a child of the process that opened; the guard of every public call. */
 BECK_PRIVATE int db_usable(const struct beck *db);
 BECK_PRIVATE int db_writable(const struct beck *db);
 /* A read-only handle whose file was opened or closed by writers since: attach anew. Raises epoch.
  * */
 BECK_PRIVATE int db_follow(struct beck *db);
+/* Would it have to? */
+BECK_PRIVATE bool db_moved(struct beck *db);
 BECK_PRIVATE int db_sync(struct beck *db);
 /* Bring the picture up to date. */
 BECK_PRIVATE int db_refresh(struct beck *db);

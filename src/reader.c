@@ -46,6 +46,7 @@ void reader_seek(struct reader *r, uint64_t offset)
 {
     r->next = offset;
     r->inside = r->in_batch = false;
+    r->gap = (struct gap){0, 0, BECK_GAP_NONE};
 }
 
 /* ---- Finding the segment ---- */
@@ -306,7 +307,11 @@ static int take_records(struct reader *r, beck_record *records, size_t max, stru
         int rc = batch_walk_next(&r->walk, record, &headers_at);
         if (rc == 1 && (uint64_t)record->offset < r->next) continue;
         if (rc == 1 && record->header_count > 0)
-            rc = take_headers(r, record, headers_at, headers) < 0 ? -1 : 1;
+            rc = take_headers(r, record, headers_at, headers) < 0 ? BECK_NOMEM : 1;
+        if (rc == BECK_NOMEM) { /* the headers were checked already: only memory can be missing */
+            reader_seek(r, r->next);
+            return *count > 0 ? 0 : rc;
+        }
         if (rc < 0) {
             r->gap = (struct gap){r->next, r->frame.next, BECK_GAP_CORRUPT};
             r->in_batch = false;
@@ -332,10 +337,10 @@ int reader_poll(struct reader *r, beck_record *records, size_t max, struct buf *
     bool event = false;
     int rc = 0;
     *count = 0; /* [R3]: frames below `visible` only */
-    if (UNLIKELY(atomic_load_explicit(&r->cell.ro->state, memory_order_acquire) == CELL_DELETED))
+    if (UNLIKELY(atomic_load_explicit(&r->cell.ro->state, memory_order_acquire) != CELL_LIVE))
         return err_set(BECK_DELETED, "topic %s was deleted", r->topic_name);
     /* found behind records handed out before */
-    if (r->gap.to > r->gap.from && r->gap.from >= r->next) {
+    if (r->gap.to > r->gap.from && r->gap.from == r->next) {
         r->next = r->gap.to;
         return BECK_EVENT;
     }

@@ -28,6 +28,7 @@
 #include "index.h"
 
 #define LIMIT_REPORT 65536u
+#define ENTRIES_AT_ONCE 128u
 
 static void say(struct recovery *r, const char *format, ...) PRINTF_LIKE(2, 3);
 
@@ -308,7 +309,7 @@ int recover_apply(struct recovery *r)
     /* One batch, unless there are so many that it would need a segment of its own: each is true
      * alone. */
     for (size_t at = 0; rc == 0 && at < r->entry_count;) {
-        size_t n = (size_t)min_u64(r->entry_count - at, 4096);
+        size_t n = (size_t)min_u64(r->entry_count - at, ENTRIES_AT_ONCE);
         rc = catalog_append(r->cat, r->entries + at, n);
         at += n;
     }

@@ -219,12 +219,14 @@ static int refresh_config(struct beck_topic *t)
     beck_topic_config now = t->config;
     int rc = db_refresh(t->db);
     pthread_mutex_lock(&t->db->cat.mutex);
+    uint64_t seen = atomic_load(&t->db->cat.seen);
     struct topic_picture *p = picture_topic_by_id(&t->db->cat.picture, t->id);
     if (p != NULL) now = p->config;
     pthread_mutex_unlock(&t->db->cat.mutex);
     if (rc == 0 && p == NULL) rc = err_set(BECK_DELETED, "topic %s was deleted", t->name);
     pthread_mutex_lock(&t->mutex);
     if (rc == 0 && memcmp(&t->config, &now, sizeof now) != 0) t->config = now;
+    if (rc == 0) atomic_store(&t->catalog_seen, seen);
     pthread_mutex_unlock(&t->mutex);
     return rc;
 }
@@ -262,7 +264,9 @@ int topic_append(struct beck_topic *topic, uint32_t partition, const beck_record
     struct batch_plan plan;
     uint64_t base = 0;
     int rc = 0;
-    if (UNLIKELY(catalog_moved(&topic->db->cat))) rc = refresh_config(topic);
+    if (UNLIKELY(catalog_moved(&topic->db->cat) ||
+                 atomic_load(&topic->catalog_seen) != atomic_load(&topic->db->cat.seen)))
+        rc = refresh_config(topic);
     if (rc == 0 && UNLIKELY(partition >= topic->config.partitions))
         rc = err_set(BECK_INVALID, "topic %s has no partition %u, only 0 to %u", topic->name,
                      partition, topic->config.partitions - 1);
@@ -282,7 +286,18 @@ int topic_append(struct beck_topic *topic, uint32_t partition, const beck_record
     return rc;
 }
 
-/* ---- Listing ---- */
+/* ---- Listing ----
+ *
+ * A list belongs to the thread that asked for it, until it asks again: threads that share a handle
+ * must not take each other's away. */
+
+static pthread_key_t list_key;
+static pthread_once_t list_once = PTHREAD_ONCE_INIT;
+
+static void make_list_key(void)
+{
+    (void)pthread_key_create(&list_key, free);
+}
 
 static void describe_partition(const struct partition_picture *part, const struct cell *cell,
                                beck_partition_info *info)
@@ -300,7 +315,8 @@ static void describe_partition(const struct partition_picture *part, const struc
 }
 
 /* One block of memory: infos, partitions, names. Holds: catalog mutex. */
-static int fill_list(struct beck *db, struct topic_picture **topics, size_t count)
+static int fill_list(struct beck *db, struct topic_picture **topics, size_t count,
+                     const beck_topic_info **out)
 {
     size_t partitions = 0, names = 0;
     for (size_t i = 0; i < count; i++) {
@@ -329,8 +345,9 @@ static int fill_list(struct beck *db, struct topic_picture **topics, size_t coun
         }
         parts += t->partitions;
     }
-    free(db->listed);
-    db->listed = info;
+    free(pthread_getspecific(list_key));
+    (void)pthread_setspecific(list_key, info);
+    *out = info;
     return 0;
 }
 
@@ -339,7 +356,6 @@ int topic_list(struct beck *db, const char *name, const beck_topic_info **topics
     int rc = db_follow(db);
     if (rc == 0) rc = db_refresh(db);
     if (rc < 0) return rc;
-    pthread_mutex_lock(&db->mutex);
     pthread_mutex_lock(&db->cat.mutex);
     struct topic_picture **list = db->cat.picture.by_name, *one;
     *count = db->cat.picture.topics;
@@ -349,9 +365,9 @@ int topic_list(struct beck *db, const char *name, const beck_topic_info **topics
         *count = 1;
         if (one == NULL) rc = not_found(name);
     }
-    if (rc == 0) rc = fill_list(db, list, *count);
+    (void)pthread_once(&list_once, make_list_key);
+    *topics = NULL;
+    if (rc == 0) rc = fill_list(db, list, *count, topics);
     pthread_mutex_unlock(&db->cat.mutex);
-    *topics = rc == 0 ? db->listed : NULL;
-    pthread_mutex_unlock(&db->mutex);
     return rc;
 }

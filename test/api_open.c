@@ -283,6 +283,7 @@ START_TEST(permission)
     if (geteuid() == 0) ck_assert_int_eq(seteuid(65534), 0);
     refused(path(), BECK_OPEN_READONLY, BECK_PERMISSION);
     refused(path(), 0, BECK_PERMISSION);
+    ck_assert_int_eq(seteuid(getuid()), 0);
 }
 END_TEST
 

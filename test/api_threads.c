@@ -112,7 +112,7 @@ START_TEST(eight_append)
 }
 END_TEST
 
-/* On a real disk a group shares its syncs: eight threads need much less than eight times as long. */
+/* Eight threads that wait for a real disk: when all have returned, all is stable. */
 START_TEST(group_commit)
 {
     struct worker workers[THREADS];

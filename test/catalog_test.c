@@ -19,8 +19,7 @@ static struct beck *open_db(void)
 {
     const beck_options options = {.size = sizeof options, .flags = BECK_OPEN_FORCE};
     struct beck *db = NULL;
-    if (path[0] == 0)
-        snprintf(path, sizeof path, "%s/catalog-%d", test_folder(), (int)getpid());
+    if (path[0] == 0) snprintf(path, sizeof path, "%s/catalog-%d", test_folder(), (int)getpid());
     int rc = beck_open(path, &options, &db);
     ck_assert_msg(rc == BECK_OK, "%s", beck_errmsg(db));
     return db;

@@ -356,12 +356,8 @@ static _Atomic bool stop;
 static void *write_tails(void *cell)
 {
     for (uint32_t i = 1; i <= TAILS; i++) {
-        struct tail t = {.segment = i,
-                         .next = i,
-                         .max_timestamp = i,
-                         .position = i,
-                         .chain = i,
-                         .zeroed = i};
+        struct tail t = {
+            .segment = i, .next = i, .max_timestamp = i, .position = i, .chain = i, .zeroed = i};
         cell_tail_set(cell, &t);
     }
     atomic_store(&stop, true);
@@ -567,8 +563,7 @@ START_TEST(pins_of_the_living_are_seen)
     coord_pin(b, PINS_PER_SLOT - 1, 7);
     coord_pin(b, 0, 8);
     coord_pin(a, 3, 9); /* one's own counts too */
-    for (uint64_t id = 6; id <= 10; id++)
-        ck_assert_int_eq(coord_pinned(a, id), id >= 7 && id <= 9);
+    for (uint64_t id = 6; id <= 10; id++) ck_assert_int_eq(coord_pinned(a, id), id >= 7 && id <= 9);
     coord_unpin(b, 0);
     ck_assert(!coord_pinned(a, 8));
     die(b);

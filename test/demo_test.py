@@ -10,7 +10,7 @@ TOOL = os.environ["BECK_TOOL"]
 
 
 def run(tool):
-    env = dict(os.environ, DEMO_LINES="20000", DEMO_SECONDS="0.5")
+    env = dict(os.environ, DEMO_LINES="20000", DEMO_SECONDS="1.5")
     demo = subprocess.run([os.path.join(tool, "demo")], env=env, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT)
     return demo.returncode, demo.stdout.decode().splitlines()

@@ -142,9 +142,8 @@ START_TEST(every_flipped_bit_is_found)
         bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
         ck_assert_int_eq(frame_at(&at[1], &found), 0);
         if (bit / 8 < FRAME_BYTES + BATCH_UNCOVERED_BYTES)
-            ck_assert_int_eq(log_frame_at(&place, &at[1], bytes, AREA - at[1].position, false,
-                                          &found, NULL),
-                             0);
+            ck_assert_int_eq(
+                log_frame_at(&place, &at[1], bytes, AREA - at[1].position, false, &found, NULL), 0);
         bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
     }
     ck_assert_int_eq(frame_at(&at[1], &found), 1);
@@ -167,8 +166,8 @@ START_TEST(a_frame_cut_off_says_what_it_needs)
         free(exact);
     }
     uint64_t want = 0;
-    ck_assert_int_eq(
-        log_frame_at(&place, &at[3], area + at[3].position, 1000, true, &found, &want), 0);
+    ck_assert_int_eq(log_frame_at(&place, &at[3], area + at[3].position, 1000, true, &found, &want),
+                     0);
     ck_assert_uint_eq(want, 0);
 }
 END_TEST

@@ -64,7 +64,7 @@ START_TEST(behind_the_end_there_are_zeros)
     memset(bytes, 0xff, sizeof bytes);
     ck_assert_int_eq(os_read(&f, bytes, sizeof bytes, 8), BECK_OK);
     for (size_t i = 0; i < sizeof bytes; i++)
-        ck_assert_uint_eq(bytes[i], i >= 2 && i < 5 ? "abc"[i - 2] : 0);
+        ck_assert_int_eq(bytes[i], i >= 2 && i < 5 ? "abc"[i - 2] : 0);
     ck_assert_int_eq(os_read(&f, bytes, sizeof bytes, UINT64_C(1) << 40), BECK_OK);
     ck_assert_int_eq(os_write_stable(&f, "d", 1, 20), BECK_OK);
     ck_assert_int_eq(os_size(&f, &size), BECK_OK);

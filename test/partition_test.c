@@ -24,8 +24,7 @@ static struct beck *open_db(void)
 {
     const beck_options options = {.size = sizeof options, .flags = BECK_OPEN_FORCE};
     struct beck *opened = NULL;
-    if (path[0] == 0)
-        snprintf(path, sizeof path, "%s/partition-%d", test_folder(), (int)getpid());
+    if (path[0] == 0) snprintf(path, sizeof path, "%s/partition-%d", test_folder(), (int)getpid());
     if (beck_open(path, &options, &opened) != BECK_OK) abort();
     return opened;
 }

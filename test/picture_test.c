@@ -50,8 +50,7 @@ static int seal(uint64_t id, uint64_t next, uint32_t kept)
 
 static int retire(uint64_t id, uint64_t next)
 {
-    return apply(
-        (struct entry){.type = ENTRY_RETIRE, .place = {.id = id}, .next_offset = next});
+    return apply((struct entry){.type = ENTRY_RETIRE, .place = {.id = id}, .next_offset = next});
 }
 
 static int free_segment(uint64_t id)
@@ -274,7 +273,8 @@ START_TEST(offsets_are_located)
     }
     for (uint64_t offset = 0; offset < 100; offset++) {
         uint64_t segment = offset / 10 + (offset % 10 >= 8); /* 8 and 9 of each are lost */
-        ck_assert_uint_eq(partition_locate(part, offset)->place.id, 3 + (segment < 8 ? segment : 8));
+        ck_assert_uint_eq(partition_locate(part, offset)->place.id,
+                          3 + (segment < 8 ? segment : 8));
     }
     picture_free(&p);
 }

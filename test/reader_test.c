@@ -49,8 +49,8 @@ static void append(uint32_t n, uint32_t bytes)
     beck_record batch[MAX] = {{0}};
     int64_t base;
     for (uint32_t i = 0; i < n; i++)
-        batch[i] = (beck_record){
-            .value = value, .value_size = bytes, .timestamp = 10 * (next + i) + 1000};
+        batch[i] =
+            (beck_record){.value = value, .value_size = bytes, .timestamp = 10 * (next + i) + 1000};
     ck_assert_int_eq(beck_append_batch(topic, 0, batch, n, &base), BECK_OK);
     ck_assert_int_eq(base, next);
     next += n;
@@ -154,8 +154,8 @@ START_TEST(headers_come_with_their_records)
 {
     const beck_header two[] = {{.name = "a", .name_size = 1, .value = "1", .value_size = 1},
                                {.name = "bb", .name_size = 2}};
-    const beck_record batch[] = {{.headers = two, .header_count = 2}, {0},
-                                 {.headers = two + 1, .header_count = 1}};
+    const beck_record batch[] = {
+        {.headers = two, .header_count = 2}, {0}, {.headers = two + 1, .header_count = 1}};
     make_topic(_i);
     ck_assert_int_eq(beck_append_batch(topic, 0, batch, 3, NULL), BECK_OK);
     ck_assert_int_eq(poll_some(MAX), BECK_OK);
@@ -214,8 +214,7 @@ static void damage(uint32_t index, uint64_t offset)
     }
     data[at.position + 100] ^= 1;
     ck_assert_int_eq(
-        os_write(&db->file.os, data + at.position, 128, place_at(&s.place) + at.position),
-        BECK_OK);
+        os_write(&db->file.os, data + at.position, 128, place_at(&s.place) + at.position), BECK_OK);
 }
 
 START_TEST(damage_is_a_gap)

@@ -120,8 +120,8 @@ static void note_frames(const struct segment *s)
     uint64_t bytes = place_bytes(&s->place);
     ck_assert_uint_le(bytes, sizeof data);
     ck_assert_int_eq(file_read_segment(&file, &s->place, 0, data, (size_t)bytes), BECK_OK);
-    while (log_frame_at(&s->place, &at, data + at.position, bytes - at.position, true, &found,
-                        NULL)) {
+    while (
+        log_frame_at(&s->place, &at, data + at.position, bytes - at.position, true, &found, NULL)) {
         ck_assert_uint_lt(frame_count, FRAMES_MAX);
         segment_of[frame_count] = s->place.id;
         frame_at[frame_count++] = place_at(&s->place) + found.position;
@@ -297,8 +297,7 @@ START_TEST(a_cut_takes_later_segments_with_it)
     damage(bad);
     another_boot();
     struct beck *db = expect_recovered(bad, 0, "follow the cut");
-    const struct partition_picture *part =
-        picture_partition(&db->cat.picture, TOPIC_USER_FIRST, 0);
+    const struct partition_picture *part = picture_partition(&db->cat.picture, TOPIC_USER_FIRST, 0);
     ck_assert_uint_eq(part->segments[part->count - 1].place.id, segment_of[bad]);
     append_records(open_topic(db), bad, bad + 2);
     read_all(db);
@@ -326,8 +325,7 @@ START_TEST(nothing_is_appended_behind_a_cut)
     damage(3);
     another_boot();
     struct beck *db = expect_recovered(3, 0, "cut off at record 3");
-    const struct partition_picture *part =
-        picture_partition(&db->cat.picture, TOPIC_USER_FIRST, 0);
+    const struct partition_picture *part = picture_partition(&db->cat.picture, TOPIC_USER_FIRST, 0);
     ck_assert_ptr_null(partition_active(part));
     append_records(open_topic(db), 3, 4);
     ck_assert_uint_ne(partition_active(part)->place.id, segment_of[0]);

@@ -29,8 +29,7 @@ static struct beck *open_db(void)
 /* Two handles and a topic with one record in each of three partitions; `topic` of handle a. */
 static beck_topic *make_topic(void)
 {
-    const beck_topic_config config = {
-        .size = sizeof config, .partitions = 3, .sync = BECK_SYNC_OS};
+    const beck_topic_config config = {.size = sizeof config, .partitions = 3, .sync = BECK_SYNC_OS};
     beck_topic *topic;
     a = open_db();
     b = open_db();

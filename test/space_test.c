@@ -47,9 +47,9 @@ START_TEST(what_is_not_free_is_refused)
     struct space s = {0};
     uint32_t at = HEAP_BLOCK + 10;
     ck_assert_int_eq(space_take(&s, at, 4), BECK_OK);
-    const struct run bad[] = {{at, 4},     {at - 1, 2},  {at + 3, 1},         {at + 1, 2},
-                              {at - 5, 20}, {at, 1},      {HEAP_BLOCK - 1, 1}, {0, 1},
-                              {at + 4, 0}, {at + 4, UINT32_MAX - at - 3}};
+    const struct run bad[] = {
+        {at, 4}, {at - 1, 2},         {at + 3, 1}, {at + 1, 2}, {at - 5, 20},
+        {at, 1}, {HEAP_BLOCK - 1, 1}, {0, 1},      {at + 4, 0}, {at + 4, UINT32_MAX - at - 3}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         ck_assert_int_eq(space_take(&s, bad[i].block, bad[i].blocks), BECK_CORRUPT);
     ck_assert_uint_eq(space_used(&s), 4);

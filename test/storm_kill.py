@@ -45,7 +45,7 @@ class Storm:
         if rng.random() < 0.3:
             options["life"] = rng.randrange(1, 60)
         if kind == "produce":
-            options["threads"] = rng.choice((1, 1, 1, 3))
+            options.update(threads=rng.choice((1, 1, 1, 3)), sync=200)
         if kind == "consume":
             options["readonly"] = int(rng.random() < 0.25)
         topics = rng.sample(self.topics, rng.randrange(1, len(self.topics) + 1))

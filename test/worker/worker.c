@@ -33,13 +33,14 @@ struct options {
     const char *kind, *file, *log, *id;
     char *topics[TOPICS_MAX];
     int topic_count;
-    int threads;          /* of a producer, all on one handle */
+    int threads;          /* of a producer, on one handle; the first is the main thread */
     long life;            /* operations before a regular end; 0 = until SIGTERM */
     long pause;           /* microseconds between operations, at most */
     long batch;           /* largest batch */
     long size;            /* largest padding */
     long segment;         /* segment.bytes of new topics */
     int partition;        /* -1: mixed */
+    long sync;            /* one append in so many is followed by beck_sync; 0 = none */
     int reread;           /* a consumer that begins again after 50 polls, never waiting */
     int readonly;
     unsigned seed;
@@ -207,7 +208,7 @@ static void *produce(void *argument)
             slow(&log, "topic_open", start);
         }
         if (!append(&log, b, topics[which], name, thread, seq)) break;
-        if (below(&log, 200) == 0) {
+        if (options.sync > 0 && below(&log, options.sync) == 0) {
             start = now();
             if (failed(&log, "sync", beck_sync(db))) break;
             slow(&log, "sync", start);
@@ -223,10 +224,11 @@ static void *produce(void *argument)
 static void run_producers(void)
 {
     pthread_t threads[64];
-    for (int i = 0; i < options.threads; i++) {
+    for (int i = 1; i < options.threads; i++) {
         if (pthread_create(&threads[i], NULL, produce, (void *)(intptr_t)i) != 0) abort();
     }
-    for (int i = 0; i < options.threads; i++) pthread_join(threads[i], NULL);
+    produce(NULL);
+    for (int i = 1; i < options.threads; i++) pthread_join(threads[i], NULL);
 }
 
 /* ---- Consume ------------------------------------------------------------------------------------- */
@@ -408,6 +410,7 @@ static int parse(int count, char **arguments)
         else if (strcmp(name, "partition") == 0) options.partition = (int)number;
         else if (strcmp(name, "reread") == 0) options.reread = (int)number;
         else if (strcmp(name, "readonly") == 0) options.readonly = (int)number;
+        else if (strcmp(name, "sync") == 0) options.sync = number;
         else if (strcmp(name, "seed") == 0) options.seed = (unsigned)number;
         else return 0;
     }
