@@ -420,6 +420,8 @@ int consumer_seek(struct beck_consumer *c, const char *topic, int32_t partition,
 {
     struct reader *r = find_reader(c, topic, partition);
     if (r == NULL) return BECK_NOT_FOUND;
+    int rc = keep_up(c);
+    if (rc < 0) return rc;
     if (offset < 0 || (uint64_t)offset > reader_visible(r))
         return err_set(BECK_RANGE, "topic %s:%d ends at offset %llu, before %lld", topic, partition,
                        (unsigned long long)reader_visible(r), (long long)offset);

@@ -137,7 +137,7 @@ int os_filesystem(const struct os_file *f, struct os_filesystem *fs)
         {0xFE534D42, {"SMB2", false, false, false, false}},
         {V9FS_MAGIC, {"9p", false, false, false, false}},
         {0x65735546, {"FUSE or virtiofs", false, false, false, false}},
-        {OVERLAYFS_SUPER_MAGIC, {"overlayfs", false, false, false, false}},
+        {OVERLAYFS_SUPER_MAGIC, {"overlayfs", true, false, false, false}},
     };
     struct statfs st;
     if (fstatfs(f->fd, &st) < 0) return os_fail("fstatfs");

@@ -337,8 +337,10 @@ int reader_poll(struct reader *r, beck_record *records, size_t max, struct buf *
     bool event = false;
     int rc = 0;
     *count = 0; /* [R3]: frames below `visible` only */
-    if (UNLIKELY(atomic_load_explicit(&r->cell.ro->state, memory_order_acquire) != CELL_LIVE))
+    if (UNLIKELY(atomic_load_explicit(&r->cell.ro->state, memory_order_acquire) != CELL_LIVE)) {
+        reader_release(r);
         return err_set(BECK_DELETED, "topic %s was deleted", r->topic_name);
+    }
     /* found behind records handed out before */
     if (r->gap.to > r->gap.from && r->gap.from == r->next) {
         r->next = r->gap.to;

@@ -513,6 +513,25 @@ START_TEST(deleted_while_open)
 }
 END_TEST
 
+/* Who waits at a file that is gone would wait for ever. */
+START_TEST(waiting_at_a_deleted_file)
+{
+    const beck_record *records;
+    size_t count;
+    for (uint32_t flags = 0; flags < 2; flags++) {
+        beck *db = open_db(path()), *mine;
+        OK(db, append_text(os_topic(db, "t", 1, 0), 0, "x"));
+        mine = open_flags(path(), flags);
+        beck_consumer *consumer = consume(mine, "t", BECK_START_END, 0);
+        ck_assert_int_eq(unlink(path()), 0);
+        GIVES(MOVED, mine, beck_poll(consumer, 1, 3000, &records, &count));
+        says(mine, path());
+        (void)beck_close(mine);
+        (void)beck_close(db);
+    }
+}
+END_TEST
+
 START_TEST(replaced_while_open)
 {
     const char *other = path_in(test_folder(), "other.beck");
@@ -567,6 +586,7 @@ Suite *suite(void)
     tcase_add_test(c, readonly_refuses_changes);
     tcase_add_test(c, readonly_needs_no_write_permission);
     tcase_add_test(c, deleted_while_open);
+    tcase_add_test(c, waiting_at_a_deleted_file);
     tcase_add_test(c, replaced_while_open);
     suite_add_tcase(s, c);
     return s;

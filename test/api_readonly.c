@@ -36,6 +36,27 @@ START_TEST(follows_a_writer)
 }
 END_TEST
 
+/* A position counts from what is visible now, not from what was when the last poll came by. */
+START_TEST(seeks_to_what_is_new)
+{
+    beck *db = open_db(path()), *reader;
+    beck_topic *topic = os_topic(db, "t", 1, 16384);
+    reader = open_readonly(path());
+    beck_consumer *consumer = consume(reader, "t", BECK_START_BEGINNING, 0);
+    poll_none(reader, consumer);
+    for (uint32_t i = 0; i < 50; i++) OK(db, append_filled(topic, 0, 900, i, NULL));
+    OK(reader, beck_seek(consumer, "t", 0, 49));
+    ck_assert(filled(poll_one(reader, consumer)->value, 900, 49));
+    OK(db, append_filled(topic, 0, 900, 50, NULL));
+    OK(reader, beck_seek(consumer, "t", 0, 51));
+    GIVES(RANGE, reader, beck_seek(consumer, "t", 0, 52));
+    OK(db, beck_close(db));
+    OK(reader, beck_seek(consumer, "t", 0, 50));
+    ck_assert(filled(poll_one(reader, consumer)->value, 900, 50));
+    OK(reader, beck_close(reader));
+}
+END_TEST
+
 /* One consumer lives through writers that come and go; it misses nothing and sees nothing twice. */
 START_TEST(outlives_writers)
 {
@@ -238,6 +259,7 @@ Suite *suite(void)
     Suite *s = suite_create("api_readonly");
     TCase *c = tcase_create("following");
     tcase_add_test(c, follows_a_writer);
+    tcase_add_test(c, seeks_to_what_is_new);
     tcase_add_test(c, outlives_writers);
     tcase_add_test(c, woken_by_a_writer_that_opens);
     tcase_add_test(c, copies_stay_right);

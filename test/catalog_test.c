@@ -422,8 +422,8 @@ START_TEST(garbage_is_left_behind_by_snapshots)
 }
 END_TEST
 
-/* A process that is killed before its n-th write to the catalog or a superblock, while it moves into
- * the spare or takes a snapshot. */
+/* A process that is killed before its n-th stable write, while it moves into the spare or takes a
+ * snapshot. */
 static int die_at;
 static unsigned first_topic;
 
@@ -441,8 +441,8 @@ static void live_until_killed(struct beck *db)
     live(db, first_topic, first_topic + 100, 1000);
 }
 
-/* [C4] Whatever it had begun, who takes the lock goes on where it stopped: nothing that was there is
- * gone, and topics were made one after the other. */
+/* [C4] Whatever it had begun, who takes the lock goes on where it stopped: nothing that was there
+ * is gone, and topics were made one after the other. */
 START_TEST(a_death_at_any_write_loses_nothing)
 {
     struct beck *a = open_db(), *b = open_db();

@@ -1,5 +1,6 @@
-/* coord_test.c -- slots, locks taken from the dead, wake-ups, sync intents, pins; two handles in one
- * process are two descriptors and two slots */
+/* coord_test.c -- slots, locks taken from the dead, wake-ups, sync intents, pins
+ *
+ * Two handles in one process are two descriptors and two slots. */
 #include "coord.h"
 
 #include <pthread.h>
@@ -26,7 +27,7 @@ static void open_handle(int i)
     ck_assert_int_eq(coord_open(&coords[i], &files[i]), BECK_OK);
     if (i == 0) {
         ck_assert(!coord_present(a));
-        ck_assert_int_eq(coord_rebuild(a), BECK_OK);
+        ck_assert_int_eq(coord_rebuild(a, RESIDUE_NONE), BECK_OK);
         ck_assert(!coord_present(a)); /* not yet */
         ck_assert_int_eq(coord_publish(a), BECK_OK);
         for (uint32_t k = 0; k < 4; k++)
@@ -152,22 +153,28 @@ START_TEST(slots_run_out)
 }
 END_TEST
 
+static enum residue residue_of_file(void)
+{
+    enum residue residue;
+    ck_assert_int_eq(coord_read_residue(&files[0], &residue), BECK_OK);
+    return residue;
+}
+
 START_TEST(residue_tells_of_poison_and_intents)
 {
-    bool residue = true;
     open_handles(1);
-    ck_assert_int_eq(coord_read_residue(&files[0], &residue), BECK_OK);
-    ck_assert(!residue);
-    coord_slot(a, SLOTS_MAX - 1)->intent = 5;
-    ck_assert_int_eq(coord_read_residue(&files[0], &residue), BECK_OK);
-    ck_assert(residue);
-    coord_slot(a, SLOTS_MAX - 1)->intent = 0;
+    ck_assert_int_eq(residue_of_file(), RESIDUE_NONE);
+    atomic_store(&coord_slot(a, SLOTS_MAX - 1)->intent, 5);
+    ck_assert_int_eq(residue_of_file(), RESIDUE_INTENT);
     coord_poison(a);
-    ck_assert_int_eq(coord_read_residue(&files[0], &residue), BECK_OK);
-    ck_assert(residue);
+    ck_assert_int_eq(residue_of_file(), RESIDUE_POISON);
+    /* What is known is not forgotten while the area is built anew. */
+    ck_assert_int_eq(coord_rebuild(a, RESIDUE_POISON), BECK_OK);
+    ck_assert_int_eq(residue_of_file(), RESIDUE_POISON);
+    ck_assert_int_eq(coord_rebuild(a, RESIDUE_INTENT), BECK_OK);
+    ck_assert_int_eq(residue_of_file(), RESIDUE_INTENT);
     ck_assert_int_eq(coord_zero(a), BECK_OK);
-    ck_assert_int_eq(coord_read_residue(&files[0], &residue), BECK_OK);
-    ck_assert(!residue);
+    ck_assert_int_eq(residue_of_file(), RESIDUE_NONE);
     ck_assert(!coord_present(a));
     close_handles();
 }
@@ -515,8 +522,7 @@ START_TEST(an_intent_stands_around_a_sync)
 }
 END_TEST
 
-/* [Y2] Who joined before settles the intent of the dead; who joined after leaves it to them, for ever
- * if need be. */
+/* [Y2] Who joined before settles the intent of the dead; who joined after leaves it to them. */
 START_TEST(an_intent_of_the_dead_is_settled_by_who_was_there)
 {
     for (int witness = 0; witness < 2; witness++) {

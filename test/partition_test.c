@@ -544,14 +544,14 @@ START_TEST(a_cell_is_set_up)
     struct cell cell;
     struct tail got;
     memset(&cell, 0xaa, sizeof cell);
-    partition_reset_cell(&cell, 33, 2, &tail);
+    partition_reset_cell(&cell, 33, 2, &tail, 65, 0);
     cell_tail_snapshot(&cell, &got);
     ck_assert_mem_eq(&got, &tail, sizeof tail);
     ck_assert_uint_eq(atomic_load(&cell.topic), 33);
     ck_assert_uint_eq(atomic_load(&cell.partition), 2);
     ck_assert_uint_eq(atomic_load(&cell.state), CELL_LIVE);
     ck_assert_uint_eq(atomic_load(&cell.written), 70);
-    ck_assert_uint_eq(atomic_load(&cell.stable), 70);
+    ck_assert_uint_eq(atomic_load(&cell.stable), 65);
     ck_assert_uint_eq(atomic_load(&cell.visible), 70);
     ck_assert_uint_eq(atomic_load(&cell.lock), 0);
 }

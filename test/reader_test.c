@@ -1,4 +1,4 @@
-/* reader_test.c -- a position in a partition: order, pins, gaps, times; with a mapping and copying */
+/* reader_test.c -- a position in a partition: order, times, gaps and pins */
 #include "reader.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-/* recover_test.c -- files of processes that were killed, damaged by hand, and what is left of them */
+/* recover_test.c -- files of processes that were killed, damaged by hand, and what is left */
 #include "recover.h"
 
 #include <signal.h>
@@ -37,8 +37,8 @@ ssize_t pwritev2(int fd, const struct iovec *iov, int count, off_t at, int flags
 
 /* ---- Making files ---- */
 
-/* What a process does before it is killed: append `records` to an `os` topic, one batch each, with a
- * sync in front of record `synced`, or a clean close in front of record `closed`, unless 0. */
+/* What a process does before it is killed: append `records` to an `os` topic, one batch each, with
+ * a sync in front of record `synced`, or a clean close in front of record `closed`, unless 0. */
 struct life {
     uint32_t records;
     uint32_t synced;
@@ -247,7 +247,7 @@ START_TEST(damage_in_front_of_something_intact_is_a_gap)
 }
 END_TEST
 
-/* [V1] A later frame says what was stable when it was written; in the same segment or a later one. */
+/* [V1] A later frame says what was stable when it was written, in its segment or earlier ones. */
 START_TEST(damage_below_what_frames_prove_is_a_gap)
 {
     for (uint32_t records = 8; records <= 50; records += 42) {
@@ -363,8 +363,6 @@ START_TEST(recovery_can_be_interrupted_anywhere)
     while (killed) {
         die_at = 0;
         make_file((struct life){.records = 50});
-        damage(2);
-        damage(40);
         damage(49);
         die_at = ++at;
         killed = run(open_and_close, NULL);
@@ -373,7 +371,10 @@ START_TEST(recovery_can_be_interrupted_anywhere)
         file_close(&file);
         read_all(db);
         ck_assert_uint_eq(read_next, 49);
-        ck_assert_int_eq(gaps, 2);
+        ck_assert_int_eq(gaps, 0);
+        append_records(open_topic(db), 49, 51);
+        read_all(db);
+        ck_assert_uint_eq(read_next, 51);
         expect_lasting(db);
         ck_assert_int_eq(unlink(path), 0);
     }

@@ -1,4 +1,4 @@
-/* retire_test.c -- space of deleted topics: kept for readers and writers who are inside, then freed */
+/* retire_test.c -- space of deleted topics: kept while somebody is inside, then freed */
 #include "retire.h"
 
 #include <pthread.h>
