@@ -244,6 +244,7 @@ BECK_API int beck_topic_describe(beck *db, const char *name, const beck_topic_in
  * pointer is null (Kafka's null, a tombstone as value); a pointer with size 0 is the empty string.
  * They are different things and stay so. */
 #define BECK_ANY_PARTITION (-1)
+/* Append: now, by the kernel's coarse clock, which may be a tick (up to 10 ms) behind. */
 #define BECK_NO_TIMESTAMP ((int64_t)0)
 
 typedef struct beck_header {

@@ -172,16 +172,17 @@ static inline uint8_t *record_put(uint8_t *p, const beck_record *record, int64_t
 void batch_encode(uint8_t *out, const beck_record *records, size_t count, int64_t base_offset,
                   const struct batch_plan *plan)
 {
+    /* In words of 8 bytes, as the CRC reads them back: a load that spans several fresh stores has to
+     * wait for all of them. Attributes 0, then last offset delta, timestamps, producer (-1: none). */
+    uint64_t base = (uint64_t)plan->base_timestamp, max = (uint64_t)plan->max_timestamp;
     put_be64(out, (uint64_t)base_offset);
-    put_be32(out + 8, (uint32_t)(plan->bytes - BATCH_LENGTH_END));
-    put_be32(out + 12, 0);
+    put_be64(out + 8, (plan->bytes - BATCH_LENGTH_END) << 32);
     out[16] = BATCH_MAGIC;
-    put_be16(out + 21, 0);
-    put_be32(out + 23, (uint32_t)(count - 1));
-    put_be64(out + 27, (uint64_t)plan->base_timestamp);
-    put_be64(out + 35, (uint64_t)plan->max_timestamp);
-    memset(out + 43, 0xff, 14); /* producer id, epoch and sequence: -1, none */
-    put_be32(out + 57, (uint32_t)count);
+    put_be64(out + 21, (uint64_t)(count - 1) << 16 | base >> 48);
+    put_be64(out + 29, base << 16 | max >> 48);
+    put_be64(out + 37, max << 16 | 0xffff);
+    put_be64(out + 45, UINT64_MAX);
+    put_be64(out + 53, UINT64_C(0xffffffff) << 32 | (uint32_t)count);
     uint8_t *p = out + BATCH_HEADER_BYTES;
     for (size_t i = 0; i < count; i++) {
         int64_t timestamp = record_time(&records[i], plan->now);

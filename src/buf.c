@@ -38,7 +38,7 @@ int buf_append(struct buf *b, const void *data, size_t bytes)
 int buf_grow_array(void **array, size_t count, size_t *capacity, size_t item)
 {
     if (count < *capacity) return 0;
-    size_t more = *capacity == 0 ? 16 : 2 * *capacity;
+    size_t more = *capacity == 0 ? 2 : 2 * *capacity;
     void *moved = realloc(*array, more * item);
     if (moved == NULL) return err_set(BECK_NOMEM, "out of memory");
     *array = moved;

@@ -526,7 +526,8 @@ void coord_wait_stable(const struct cell_ref *cell, uint64_t target, uint32_t ti
     uint32_t bell = atomic_load(&cell->ro->stable_bell);
     atomic_fetch_or(&cell->rw->stable_waiters, 1);
     atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load(&cell->ro->stable) < target)
+    /* Nobody syncing: then nobody will wake us, and it is our turn. */
+    if (atomic_load(&cell->ro->stable) < target && atomic_load(&cell->ro->sync_lock) != 0)
         os_wait(&cell->ro->stable_bell, bell, timeout_ms);
 }
 

@@ -93,15 +93,7 @@ CRC_TARGET static inline uint64_t crc_shift(uint64_t crc, size_t words)
 CRC_TARGET static uint32_t crc_hardware(uint32_t crc, const uint8_t *p, size_t bytes)
 {
     uint64_t a = ~crc;
-    size_t odd = bytes % 8, words = bytes / 8;
-    if (words == 0) {
-        while (odd-- > 0) a = _mm_crc32_u8((uint32_t)a, *p++);
-        return ~(uint32_t)a;
-    }
-    if (odd > 0) { /* leading zeros leave a CRC of 0 alone: one word stands for 1 to 7 bytes */
-        a = a >> 8 * odd ^ _mm_crc32_u64(0, (get_le64(p) ^ a) << (64 - 8 * odd));
-        p += odd;
-    }
+    size_t words = bytes / 8;
     while (words >= CRC_PARALLEL_WORDS) {
         size_t n = min_u64((words - 1) / 3, CRC_STREAM_WORDS);
         uint64_t b = 0, c = 0;
@@ -116,6 +108,16 @@ CRC_TARGET static uint32_t crc_hardware(uint32_t crc, const uint8_t *p, size_t b
         words -= 3 * n + 1;
     }
     for (; words > 0; words--, p += 8) a = _mm_crc32_u64(a, get_le64(p));
+    /* The odd bytes come last, so that words begin where headers are written in words. */
+    if (bytes & 4) {
+        a = _mm_crc32_u32((uint32_t)a, get_le32(p));
+        p += 4;
+    }
+    if (bytes & 2) {
+        a = _mm_crc32_u16((uint32_t)a, get_le16(p));
+        p += 2;
+    }
+    if (bytes & 1) a = _mm_crc32_u8((uint32_t)a, *p);
     return ~(uint32_t)a;
 }
 

@@ -11,6 +11,13 @@
 #include "file.h"
 #include "partition.h"
 
+#define CHUNK_PARTITIONS 32u
+#define PARTITION_CHUNKS (BECK_PARTITIONS_MAX / CHUNK_PARTITIONS)
+
+struct partition_chunk {
+    struct partition *_Atomic parts[CHUNK_PARTITIONS];
+};
+
 struct beck_topic {
     struct beck *db;
     struct beck_topic *next;
@@ -20,7 +27,7 @@ struct beck_topic {
     beck_topic_config config;
     _Atomic uint32_t turn;            /* spreads records without a key */
     pthread_mutex_t mutex;            /* guards making parts */
-    struct partition *_Atomic *parts; /* BECK_PARTITIONS_MAX pointers, made when first used */
+    struct partition_chunk *_Atomic chunks[PARTITION_CHUNKS]; /* made when first used */
 };
 
 enum db_view {

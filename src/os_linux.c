@@ -443,6 +443,11 @@ int64_t os_now_ms(void)
     return os_clock_ms(CLOCK_REALTIME);
 }
 
+int64_t os_now_coarse_ms(void)
+{
+    return os_clock_ms(CLOCK_REALTIME_COARSE);
+}
+
 int64_t os_monotonic_ms(void)
 {
     return os_clock_ms(CLOCK_MONOTONIC);

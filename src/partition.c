@@ -593,7 +593,7 @@ static int sync_now(struct partition *p, bool leader, bool locked)
     if (rc == 0) publish_stable(p, &tail, leader);
     coord_sync_end(coord);
     if (rc == 0) coord_wake_readers(coord, p->cell.rw);
-    coord_wake_writers(p->cell.rw);
+    if (!leader) coord_wake_writers(p->cell.rw); /* a leader gives the sync word back first */
     return rc;
 }
 
@@ -616,6 +616,7 @@ int partition_sync(struct partition *p, uint64_t target)
         if (r != LOCK_HELD || late) {
             rc = sync_now(p, r != LOCK_HELD, false);
             if (r != LOCK_HELD) coord_unlock(coord, &p->cell, WORD_SYNC);
+            if (r != LOCK_HELD) coord_wake_writers(cell);
             if (rc < 0) return rc;
             waiting_since = 0;
             continue;

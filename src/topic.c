@@ -155,9 +155,7 @@ static int make_handle(struct beck *db, const char *name, uint64_t id,
     struct beck_topic *t = calloc(1, sizeof *t);
     size_t n = strlen(name) + 1;
     if (t != NULL) t->name = malloc(n);
-    if (t != NULL) t->parts = calloc(BECK_PARTITIONS_MAX, sizeof *t->parts);
-    if (t == NULL || t->name == NULL || t->parts == NULL) {
-        if (t != NULL) free(t->name);
+    if (t == NULL || t->name == NULL) {
         free(t);
         return err_set(BECK_NOMEM, "out of memory");
     }
@@ -194,19 +192,24 @@ int topic_open(struct beck *db, const char *name, const beck_topic_config *confi
     return rc;
 }
 
+static void close_chunk(const struct beck *db, struct partition_chunk *chunk)
+{
+    for (uint32_t i = 0; chunk != NULL && i < CHUNK_PARTITIONS; i++) {
+        struct partition *p = atomic_load(&chunk->parts[i]);
+        if (p == NULL) continue;
+        if (!db->forked) partition_close(p);
+        free(p);
+    }
+    free(chunk);
+}
+
 void topic_close_all(struct beck *db)
 {
     struct beck_topic *next;
     for (struct beck_topic *t = db->topics; t != NULL; t = next) {
         next = t->next;
-        for (uint32_t i = 0; i < BECK_PARTITIONS_MAX; i++) {
-            struct partition *p = atomic_load(&t->parts[i]);
-            if (p == NULL) continue;
-            if (!db->forked) partition_close(p);
-            free(p);
-        }
+        for (uint32_t i = 0; i < PARTITION_CHUNKS; i++) close_chunk(db, atomic_load(&t->chunks[i]));
         pthread_mutex_destroy(&t->mutex);
-        free(t->parts);
         free(t->name);
         free(t);
     }
@@ -231,24 +234,38 @@ static int refresh_config(struct beck_topic *t)
     return rc;
 }
 
+/* Make the partition, and the chunk it is in. Holds: t->mutex. */
+static int make_partition(struct beck_topic *t, uint32_t index, struct partition **out)
+{
+    struct partition_chunk *_Atomic *at = &t->chunks[index / CHUNK_PARTITIONS];
+    struct partition_chunk *chunk = atomic_load(at);
+    if (chunk == NULL && (chunk = calloc(1, sizeof *chunk)) == NULL)
+        return err_set(BECK_NOMEM, "out of memory");
+    atomic_store_explicit(at, chunk, memory_order_release);
+    *out = atomic_load(&chunk->parts[index % CHUNK_PARTITIONS]);
+    if (*out != NULL) return 0;
+    struct partition *p = calloc(1, sizeof *p);
+    if (p == NULL) return err_set(BECK_NOMEM, "out of memory");
+    int rc = partition_open(p, &t->db->cat, t->id, index, t->name, &t->config);
+    if (rc < 0) {
+        free(p);
+        return rc == BECK_NOT_FOUND ? err_set(BECK_DELETED, "topic %s was deleted", t->name) : rc;
+    }
+    atomic_store_explicit(&chunk->parts[index % CHUNK_PARTITIONS], p, memory_order_release);
+    *out = p;
+    return 0;
+}
+
 static int topic_partition(struct beck_topic *t, uint32_t index, struct partition **out)
 {
-    int rc = 0;
-    *out = atomic_load_explicit(&t->parts[index], memory_order_acquire);
+    struct partition_chunk *chunk =
+        atomic_load_explicit(&t->chunks[index / CHUNK_PARTITIONS], memory_order_acquire);
+    *out = chunk == NULL ? NULL
+                         : atomic_load_explicit(&chunk->parts[index % CHUNK_PARTITIONS],
+                                                memory_order_acquire);
     if (LIKELY(*out != NULL)) return 0;
     pthread_mutex_lock(&t->mutex);
-    *out = atomic_load_explicit(&t->parts[index], memory_order_relaxed);
-    if (*out == NULL) {
-        struct partition *p = calloc(1, sizeof *p);
-        rc = p == NULL ? err_set(BECK_NOMEM, "out of memory")
-                       : partition_open(p, &t->db->cat, t->id, index, t->name, &t->config);
-        if (rc == BECK_NOT_FOUND) rc = err_set(BECK_DELETED, "topic %s was deleted", t->name);
-        if (rc == 0)
-            atomic_store_explicit(&t->parts[index], p, memory_order_release);
-        else
-            free(p);
-        *out = p;
-    }
+    int rc = make_partition(t, index, out);
     pthread_mutex_unlock(&t->mutex);
     return rc;
 }
@@ -272,7 +289,7 @@ int topic_append(struct beck_topic *topic, uint32_t partition, const beck_record
                      partition, topic->config.partitions - 1);
     if (rc == 0) rc = topic_partition(topic, partition, &p);
     if (rc == 0)
-        rc = batch_measure(records, count, os_now_ms(), topic->config.max_message_bytes, &plan);
+        rc = batch_measure(records, count, os_now_coarse_ms(), topic->config.max_message_bytes, &plan);
     if (rc < 0) return rc;
     uint64_t span = frame_span(plan.bytes);
     if (span > sizeof small && (bytes = malloc((size_t)span)) == NULL)

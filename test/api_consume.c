@@ -529,6 +529,86 @@ START_TEST(wake_ups_are_prompt)
 }
 END_TEST
 
+/* Only a signal handler may end a wait early: not what is appended elsewhere. */
+static void *append_elsewhere(void *context)
+{
+    const struct later *l = context;
+    beck *db = open_db(l->file);
+    beck_topic *topic;
+    int64_t until = clock_ms() + l->after_ms;
+    OK(db, beck_topic_open(db, l->topic, NULL, &topic));
+    for (int32_t i = 0; clock_ms() < until; i++) OK(db, append_text(topic, 1 + i % 99, "x"));
+    OK(db, beck_close(db));
+    return NULL;
+}
+
+START_TEST(others_do_not_end_a_wait)
+{
+    beck *db = open_db(path());
+    (void)os_topic(db, "t", 100, 0);
+    const char *name = "t";
+    const int32_t wanted = 0;
+    beck_consumer_config config = {.size = sizeof config, .topics = &name, .topic_count = 1};
+    beck_consumer *consumer;
+    const beck_record *records;
+    size_t count;
+    struct later later = {0, path(), name, 0, 900};
+    config.partitions = &wanted;
+    config.partition_count = 1;
+    OK(db, beck_consumer_open(db, &config, &consumer));
+    ck_assert_int_eq(pthread_create(&later.thread, NULL, append_elsewhere, &later), 0);
+    for (int i = 0; i < 2; i++) {
+        int64_t before = clock_ms();
+        OK(db, beck_poll(consumer, 1, 300, &records, &count));
+        ck_assert_uint_eq(count, 0);
+        ck_assert_int_ge(clock_ms() - before, 300);
+    }
+    pthread_join(later.thread, NULL);
+    OK(db, beck_close(db));
+}
+END_TEST
+
+/* Nor does a wake-up that comes late, for a record that was read already. */
+static void *append_now_and_then(void *context)
+{
+    const struct later *l = context;
+    beck *db = open_db(l->file);
+    beck_topic *topic;
+    int64_t until = clock_ms() + l->after_ms;
+    OK(db, beck_topic_open(db, l->topic, NULL, &topic));
+    for (int i = 0; clock_ms() < until; i++) {
+        struct timespec pause = {0, i * 7919L % 100000};
+        OK(db, append_text(topic, l->partition, "x"));
+        nanosleep(&pause, NULL);
+    }
+    OK(db, beck_close(db));
+    return NULL;
+}
+
+START_TEST(late_wake_ups_do_not_end_a_wait)
+{
+    enum { WRITERS = 3 };
+    beck *db = open_db(path());
+    (void)os_topic(db, "t", 2, 0);
+    beck_consumer *consumer = consume(db, "t", BECK_START_BEGINNING, 0);
+    struct later writers[WRITERS];
+    const beck_record *records;
+    size_t count;
+    int64_t until = clock_ms() + 1000, before;
+    for (int i = 0; i < WRITERS; i++) {
+        writers[i] = (struct later){0, path(), "t", i % 2, 1000};
+        ck_assert_int_eq(pthread_create(&writers[i].thread, NULL, append_now_and_then, &writers[i]),
+                         0);
+    }
+    while ((before = clock_ms()) < until) {
+        OK(db, beck_poll(consumer, 100, 500, &records, &count));
+        if (count == 0) ck_assert_int_ge(clock_ms() - before, 500);
+    }
+    for (int i = 0; i < WRITERS; i++) pthread_join(writers[i].thread, NULL);
+    OK(db, beck_close(db));
+}
+END_TEST
+
 static void on_alarm(int signal)
 {
     (void)signal;
@@ -627,6 +707,8 @@ Suite *suite(void)
     tcase_add_loop_test(c, waits_as_long_as_told, 0, 2);
     tcase_add_test(c, wakes_up);
     tcase_add_test(c, wake_ups_are_prompt);
+    tcase_add_test(c, others_do_not_end_a_wait);
+    tcase_add_test(c, late_wake_ups_do_not_end_a_wait);
     tcase_add_test(c, signals_end_a_wait);
     tcase_add_loop_test(c, deleted_while_waiting, 0, 2);
     tcase_add_loop_test(c, deleted_and_made_again, 0, 2);

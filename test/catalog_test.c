@@ -49,7 +49,8 @@ static struct entry topic_entry(uint64_t id, const char *name)
                           .topic = id,
                           .partitions = 1,
                           .name = name,
-                          .name_bytes = (uint32_t)strlen(name)};
+                          .name_bytes = (uint32_t)strlen(name),
+                          .settings = ""};
 }
 
 static bool knows(struct beck *db, const char *name)

@@ -33,7 +33,7 @@ static struct superblock some_super(void)
 
 START_TEST(a_superblock_has_its_bytes)
 {
-    uint8_t out[SUPER_BYTES];
+    uint8_t out[SUPER_BYTES], again[SUPER_BYTES];
     struct superblock s = some_super(), got = {0};
     super_encode(&s, out);
     ck_assert_mem_eq(out, "beck format 1\0\r\n", 16);
@@ -58,7 +58,8 @@ START_TEST(a_superblock_has_its_bytes)
     for (int i = 136; i < 252; i++) ck_assert_uint_eq(out[i], 0);
     ck_assert_uint_eq(get_le32(out + 252), crc32c(0, out, 252));
     ck_assert_int_eq(super_decode(out, &got), 1);
-    ck_assert_mem_eq(&got, &s, sizeof s);
+    super_encode(&got, again);
+    ck_assert_mem_eq(again, out, sizeof out);
 }
 END_TEST
 
@@ -232,18 +233,13 @@ static const struct {
 START_TEST(entries_come_back)
 {
     const struct entry *e = &entries[_i].e;
-    uint8_t out[ENTRY_BYTES_MAX];
+    uint8_t out[ENTRY_BYTES_MAX], again[ENTRY_BYTES_MAX];
     struct entry got;
     ck_assert_uint_eq(entry_encode(e, out), entries[_i].bytes);
     ck_assert_uint_eq(out[0], e->type);
     ck_assert_int_eq(entry_decode(out, entries[_i].bytes, &got), BECK_OK);
-    if (e->type == ENTRY_TOPIC) {
-        ck_assert_mem_eq(got.name, e->name, e->name_bytes);
-        ck_assert_mem_eq(got.settings, e->settings, e->settings_bytes);
-        got.name = e->name;
-        got.settings = e->settings;
-    }
-    ck_assert_mem_eq(&got, e, sizeof got);
+    ck_assert_uint_eq(entry_encode(&got, again), entries[_i].bytes);
+    ck_assert_mem_eq(again, out, entries[_i].bytes);
     for (size_t n = 0; n <= entries[_i].bytes + 1; n++) {
         uint8_t *exact = malloc(n + 1);
         memcpy(exact, out, n);
