@@ -62,12 +62,6 @@ static inline uint64_t get_be64(const uint8_t *p)
     return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? __builtin_bswap64(v) : v;
 }
 
-static inline void put_be16(uint8_t *p, uint16_t v)
-{
-    p[0] = (uint8_t)(v >> 8);
-    p[1] = (uint8_t)v;
-}
-
 static inline void put_be32(uint8_t *p, uint32_t v)
 {
     v = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? __builtin_bswap32(v) : v;
@@ -141,12 +135,6 @@ static inline const uint8_t *varint_get_max(const uint8_t *p, const uint8_t *end
         }
     }
     return NULL;
-}
-
-/* As above, with all 10 bytes. */
-static inline const uint8_t *varint_get(const uint8_t *p, const uint8_t *end, int64_t *v)
-{
-    return varint_get_max(p, end, 10, v);
 }
 
 #endif

@@ -204,27 +204,36 @@ static int load_root(struct catalog *cat, const struct segment_place *root)
     return chain_add(cat, root);
 }
 
-/* Nothing intact may lie behind the end of the catalog: then damage stopped the walk, not the end.
- * */
-static int check_end(struct catalog *cat, uint64_t least)
+/* Is there an intact frame in `place` behind `at`? 1, 0 or an error. */
+static int intact_behind(struct catalog *cat, const struct segment_place *place,
+                         struct log_position at)
 {
-    struct log_position at = cat->at;
     uint64_t size = 0;
     int rc = os_size(&cat->file->os, &size);
     if (rc < 0) return rc;
     /* The file may end first: what is not there is neither read nor paid for. */
-    uint64_t left = size > place_at(&cat->segment) ? size - place_at(&cat->segment) : 0;
-    uint64_t bytes = max_u64(min_u64(place_bytes(&cat->segment), left), 1);
+    uint64_t left = size > place_at(place) ? size - place_at(place) : 0;
+    uint64_t bytes = min_u64(place_bytes(place), left);
+    if (bytes == 0) return 0;
     uint8_t *data = malloc((size_t)bytes);
     if (data == NULL) return err_set(BECK_NOMEM, "out of memory");
-    rc = file_read_segment(cat->file, &cat->segment, 0, data, (size_t)bytes);
-    if (rc == 0 &&
-        (cat->at.next < least || log_resync(&cat->segment, &at, data, bytes, UINT64_MAX)))
-        rc = err_set(BECK_CORRUPT, "catalog: damage at byte %llu, after entry %llu",
-                     (unsigned long long)(place_at(&cat->segment) + cat->at.position),
-                     (unsigned long long)cat->at.next);
+    rc = file_read_segment(cat->file, place, 0, data, (size_t)bytes);
+    if (rc == 0) rc = log_resync(place, &at, data, bytes, UINT64_MAX);
     free(data);
     return rc;
+}
+
+/* Nothing intact may lie behind the end of the catalog, in its last segment or in the spare: then
+ * damage stopped the walk, not the end. */
+static int check_end(struct catalog *cat, uint64_t least)
+{
+    int rc = cat->at.next < least ? 1 : intact_behind(cat, &cat->segment, cat->at);
+    if (rc == 0 && cat->spare.id != 0)
+        rc = intact_behind(cat, &cat->spare, log_begin(cat->at.next));
+    if (rc != 1) return rc;
+    return err_set(BECK_CORRUPT, "catalog: damage at byte %llu, after entry %llu",
+                   (unsigned long long)(place_at(&cat->segment) + cat->at.position),
+                   (unsigned long long)cat->at.next);
 }
 
 static int load(struct catalog *cat, const struct superblock *super, uint64_t limit)
@@ -342,8 +351,8 @@ static int encode_frame(const struct segment_place *place, const struct log_posi
         out->size = FRAME_BYTES + (size_t)plan.bytes;
         /* [C1] says the rest */
         (void)log_seal_frame(place, at, 0, out->data, (uint32_t)plan.bytes);
-        if (log_frame_at(place, at, out->data, out->size, true, made, NULL) != 1)
-            rc = INVARIANT(!"a catalog frame can be read back");
+        int read_back = log_frame_at(place, at, out->data, out->size, true, made, NULL);
+        rc = INVARIANT(read_back == 1);
     }
     free(records);
     buf_free(&values);

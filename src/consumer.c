@@ -13,12 +13,11 @@
 #include "retire.h"
 
 #define POLL_RECORDS_MAX 65536u
-#define SIGNAL_MARGIN_MS 20
 
 struct consumed_topic {
     uint64_t id;
     uint32_t partitions; /* how many of them have been looked at */
-    beck_topic_config config;
+    struct live_config config;
     char *name;
 };
 
@@ -132,7 +131,7 @@ static int extend(struct beck_consumer *c, bool late)
         pthread_mutex_lock(&c->db->cat.mutex);
         struct topic_picture *p = picture_topic_by_id(&c->db->cat.picture, t->id);
         uint32_t partitions = p == NULL ? 0 : p->partitions;
-        if (p != NULL) t->config = p->config;
+        if (p != NULL) live_config_set(&t->config, &p->config);
         pthread_mutex_unlock(&c->db->cat.mutex);
         for (; rc == 0 && t->partitions < partitions; t->partitions++)
             if (is_wanted(c, t->partitions)) rc = add_partition(c, t, t->partitions, late);
@@ -359,24 +358,21 @@ static int look(struct beck_consumer *c)
     return 0;
 }
 
-/* Sleep until something is visible, a signal came, or it is time to look. 1: go on waiting. */
+/* Sleep until something is visible, a signal handler ran, or it is time to look. 1: go on waiting. */
 static int wait_a_while(struct beck_consumer *c, uint32_t ms)
 {
-    int64_t before = os_monotonic_ms();
     for (size_t i = 0; i < c->part_count; i++) {
         c->cells[i] = c->parts[i]->reader.cell;
         c->seen[i] = c->parts[i]->reader.next;
     }
-    coord_wait_readers(&c->db->coord, c->cells, c->seen, c->part_count, ms);
+    if (coord_wait_readers(&c->db->coord, c->cells, c->seen, c->part_count, ms)) return 0;
     for (size_t i = 0; i < c->part_count; i++)
         if (has_news(&c->parts[i]->reader)) return 1;
     int64_t now = os_monotonic_ms();
-    if (now - c->looked_at >= LOOK_MS) {
-        int rc = look(c);
-        if (rc < 0) return rc;
-        c->looked_at = now;
-    }
-    return now - before + SIGNAL_MARGIN_MS >= (int64_t)ms;
+    if (now - c->looked_at < LOOK_MS) return 1;
+    c->looked_at = now;
+    int rc = look(c);
+    return rc < 0 ? rc : 1;
 }
 
 int consumer_poll(struct beck_consumer *c, size_t max, int32_t timeout_ms,

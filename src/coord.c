@@ -500,25 +500,24 @@ static bool still_as_seen(const struct cell_ref *cells, const uint64_t *seen, si
     return true;
 }
 
-void coord_wait_readers(const struct coord *c, const struct cell_ref *cells, const uint64_t *seen,
+bool coord_wait_readers(const struct coord *c, const struct cell_ref *cells, const uint64_t *seen,
                         size_t count, uint32_t timeout_ms)
 {
     struct os_wait_item items[OS_WAITV_MAX];
-    if (count == 0) {
-        os_sleep_ms(timeout_ms);
-        return;
-    }
+    bool supported = true;
+    if (count == 0) return os_sleep_ms(timeout_ms);
     if (count <= OS_WAITV_MAX) {
         for (size_t i = 0; i < count; i++)
             items[i] = (struct os_wait_item){&cells[i].ro->bell, atomic_load(&cells[i].ro->bell)};
-        if (!still_as_seen(cells, seen, count, WAIT_HERE)) return;
-        if (count == 1) os_wait(items[0].word, items[0].expected, timeout_ms);
-        if (count == 1 || os_wait_many(items, count, timeout_ms)) return;
+        if (!still_as_seen(cells, seen, count, WAIT_HERE)) return false;
+        if (count == 1) return os_wait(items[0].word, items[0].expected, timeout_ms);
+        bool interrupted = os_wait_many(items, count, timeout_ms, &supported);
+        if (supported) return interrupted;
     }
     const struct coord_header *h = coord_header_ro(c);
     uint32_t bell = atomic_load(&h->bell);
-    if (still_as_seen(cells, seen, count, WAIT_HEADER)) /* [W2] */
-        os_wait(&h->bell, bell, timeout_ms);
+    if (!still_as_seen(cells, seen, count, WAIT_HEADER)) return false;
+    return os_wait(&h->bell, bell, timeout_ms); /* [W2] */
 }
 
 void coord_wait_stable(const struct cell_ref *cell, uint64_t target, uint32_t timeout_ms)
@@ -575,6 +574,14 @@ void coord_settle(struct coord *c)
         if (rc == 0) (void)atomic_compare_exchange_strong(&s->intent, &intent, 0);
         coord_sync_end(c);
     }
+}
+
+void coord_settle_now_and_then(struct coord *c)
+{
+    int64_t now = os_monotonic_ms();
+    if (now - atomic_load(&c->settled_at) < LOOK_MS) return;
+    atomic_store(&c->settled_at, now);
+    coord_settle(c);
 }
 
 void coord_poison(const struct coord *c)

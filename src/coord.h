@@ -123,6 +123,7 @@ struct coord {
     uint64_t instance;
     uint64_t joined;
     uint64_t self; /* this handle's lock word */
+    _Atomic int64_t settled_at;
     uint32_t slot;
     bool slot_held;
 };
@@ -200,8 +201,9 @@ BECK_PRIVATE void word_raise(_Atomic uint64_t *word, uint64_t to); /* compare-an
 /* After raising visible: wake whoever may wait for it. */
 BECK_PRIVATE void coord_wake_readers(const struct coord *c, struct cell *cell);
 BECK_PRIVATE void coord_wake_writers(struct cell *cell);
-/* Wait until some cell's visible moves away from what `seen` says; returns early at will. */
-BECK_PRIVATE void coord_wait_readers(const struct coord *c, const struct cell_ref *cells,
+/* Wait until some cell's visible moves away from what `seen` says; returns early at will. True: a
+ * signal handler ran. */
+BECK_PRIVATE bool coord_wait_readers(const struct coord *c, const struct cell_ref *cells,
                                      const uint64_t *seen, size_t count, uint32_t timeout_ms);
 /* Wait while `stable` is below target; returns early at will. */
 BECK_PRIVATE void coord_wait_stable(const struct cell_ref *cell, uint64_t target,
@@ -215,6 +217,8 @@ BECK_PRIVATE void coord_sync_end(struct coord *c);
 BECK_PRIVATE bool coord_may_publish(const struct coord *c);
 /* Settle the intents of the dead. */
 BECK_PRIVATE void coord_settle(struct coord *c);
+/* The same at most every 100 ms, for those who sync anyway. */
+BECK_PRIVATE void coord_settle_now_and_then(struct coord *c);
 BECK_PRIVATE void coord_poison(const struct coord *c);
 BECK_PRIVATE int coord_check_poison(const struct coord *c); /* POISONED */
 

@@ -406,12 +406,14 @@ int db_open(struct beck *db, const char *path, const beck_options *options)
 static int sync_partition(struct beck *db, const struct topic_picture *t, uint32_t index)
 {
     struct partition p;
+    struct live_config config;
     struct cell_ref ref;
     int rc = catalog_cell(&db->cat, t->id, index, &ref);
     if (rc < 0) return rc;
     bool behind = atomic_load(&ref.rw->written) > atomic_load(&ref.rw->stable);
     if (!behind && atomic_load(&ref.rw->lock) == 0) return 0;
-    rc = partition_open(&p, &db->cat, t->id, index, t->name, &t->config);
+    live_config_set(&config, &t->config);
+    rc = partition_open(&p, &db->cat, t->id, index, t->name, &config);
     if (rc == 0) partition_look(&p);
     if (rc == 0) rc = partition_sync(&p, atomic_load(&ref.rw->written));
     partition_close(&p);

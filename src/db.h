@@ -24,7 +24,7 @@ struct beck_topic {
     uint64_t id;
     char *name;
     _Atomic uint64_t catalog_seen; /* how much of the catalog `config` knows */
-    beck_topic_config config;
+    struct live_config config;
     _Atomic uint32_t turn;            /* spreads records without a key */
     pthread_mutex_t mutex;            /* guards making parts */
     struct partition_chunk *_Atomic chunks[PARTITION_CHUNKS]; /* made when first used */

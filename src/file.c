@@ -126,7 +126,9 @@ int file_read_super(struct file *f, struct superblock *super)
     if ((rc = super_refused(&copy[use], f->readonly)) < 0) return rc;
     *super = copy[use];
     f->newer_super = use;
-    memcpy(f->uuid, super->uuid, sizeof f->uuid);
+    /* Threads read the superblock side by side; the uuid never changes. */
+    if (memcmp(f->uuid, super->uuid, sizeof f->uuid) != 0)
+        memcpy(f->uuid, super->uuid, sizeof f->uuid);
     return 1;
 }
 

@@ -14,7 +14,7 @@ struct file {
     struct os_identity identity;
     uint8_t uuid[16];
     bool readonly;
-    int newer_super; /* which copy counted when they were last read: 0 = A, 1 = B */
+    _Atomic int newer_super; /* which copy counted when they were last read: 0 = A, 1 = B */
 };
 
 /* Open or create `path`. Nothing is read yet. */

@@ -93,17 +93,17 @@ BECK_PRIVATE int os_unlock(const struct os_file *f, uint64_t byte);
 BECK_PRIVATE int os_locked_by_other(const struct os_file *f, uint64_t byte, uint64_t count,
                                     bool *locked);
 
-/* ---- Waiting. All return early now and then; the caller looks again. ---- */
-BECK_PRIVATE void os_wait(const _Atomic uint32_t *word, uint32_t expected, uint32_t timeout_ms);
+/* ---- Waiting. All return early now and then; the caller looks again. True: a signal handler ran. ---- */
+BECK_PRIVATE bool os_wait(const _Atomic uint32_t *word, uint32_t expected, uint32_t timeout_ms);
 #define OS_WAITV_MAX 128u
 struct os_wait_item {
     const _Atomic uint32_t *word;
     uint32_t expected;
 };
-/* False when the system has no such call: wait on one word instead. */
-BECK_PRIVATE bool os_wait_many(const struct os_wait_item *items, size_t count, uint32_t timeout_ms);
+/* *supported is false when the system has no such call: wait on one word instead. */
+BECK_PRIVATE bool os_wait_many(const struct os_wait_item *items, size_t count, uint32_t timeout_ms, bool *supported);
 BECK_PRIVATE void os_wake(_Atomic uint32_t *word, int32_t count);
-BECK_PRIVATE void os_sleep_ms(uint32_t ms);
+BECK_PRIVATE bool os_sleep_ms(uint32_t ms);
 
 /* ---- Clocks, chance, identity ---- */
 BECK_PRIVATE int64_t os_now_ms(void);       /* since 1970, may jump */

@@ -384,13 +384,14 @@ static struct timespec os_span(uint32_t ms)
     return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
 }
 
-void os_wait(const _Atomic uint32_t *word, uint32_t expected, uint32_t timeout_ms)
+bool os_wait(const _Atomic uint32_t *word, uint32_t expected, uint32_t timeout_ms)
 {
     struct timespec t = os_span(timeout_ms);
-    (void)syscall(SYS_futex, word, FUTEX_WAIT, expected, &t, NULL, 0);
+    return syscall(SYS_futex, word, FUTEX_WAIT, expected, &t, NULL, 0) < 0 && errno == EINTR;
 }
 
-bool os_wait_many(const struct os_wait_item *items, size_t count, uint32_t timeout_ms)
+bool os_wait_many(const struct os_wait_item *items, size_t count, uint32_t timeout_ms,
+                  bool *supported)
 {
     struct {
         uint64_t value;
@@ -415,7 +416,8 @@ bool os_wait_many(const struct os_wait_item *items, size_t count, uint32_t timeo
         deadline.tv_nsec -= 1000000000;
     }
     long rc = syscall(SYS_futex_waitv, v, (unsigned)count, 0, &deadline, CLOCK_MONOTONIC);
-    return rc >= 0 || (errno != ENOSYS && errno != EPERM);
+    *supported = rc >= 0 || (errno != ENOSYS && errno != EPERM);
+    return rc < 0 && errno == EINTR;
 }
 
 void os_wake(_Atomic uint32_t *word, int32_t count)
@@ -423,10 +425,10 @@ void os_wake(_Atomic uint32_t *word, int32_t count)
     (void)syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
 }
 
-void os_sleep_ms(uint32_t ms)
+bool os_sleep_ms(uint32_t ms)
 {
     struct timespec t = os_span(ms);
-    (void)nanosleep(&t, NULL);
+    return nanosleep(&t, NULL) < 0 && errno == EINTR;
 }
 
 /* ---- Clocks, chance, identity ---- */

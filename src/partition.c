@@ -27,8 +27,17 @@
 
 #define REPAIR_BYTES (256u * 1024u)
 
+void live_config_set(struct live_config *live, const beck_topic_config *config)
+{
+    atomic_store(&live->partitions, config->partitions);
+    atomic_store(&live->sync, config->sync);
+    atomic_store(&live->max_message_bytes, config->max_message_bytes);
+    atomic_store(&live->segment_bytes, config->segment_bytes);
+    atomic_store(&live->flush_ms, config->flush_ms);
+}
+
 int partition_open(struct partition *p, struct catalog *cat, uint64_t topic, uint32_t index,
-                   const char *topic_name, const beck_topic_config *config)
+                   const char *topic_name, const struct live_config *config)
 {
     memset(p, 0, sizeof *p);
     p->cat = cat;
@@ -194,11 +203,12 @@ static int partition_repair(struct partition *p)
 }
 
 /* Holds: catalog. Take the partition lock, repaired if need be; never waits for it, because a
- * stopped owner would then hold up the whole file: BECK_BUSY. */
+ * stopped owner would then hold up the whole file: TRY_HELD. */
+#define TRY_HELD 1
 static int try_with_catalog(struct partition *p)
 {
     enum lock_result r = coord_lock(p->cat->coord, &p->cell, WORD_LOCK, LOCK_TRY);
-    if (r == LOCK_HELD) return BECK_BUSY;
+    if (r == LOCK_HELD) return TRY_HELD;
     int rc = r == LOCK_FROM_DEAD ? partition_repair(p) : 0;
     if (rc < 0) coord_unlock_broken(p->cat->coord, &p->cell, WORD_LOCK);
     return rc;
@@ -213,7 +223,7 @@ static int partition_lock(struct partition *p)
         if (rc < 0) return rc;
         rc = try_with_catalog(p);
         catalog_unlock(p->cat);
-        if (rc != BECK_BUSY) return rc; /* else somebody was quicker */
+        if (rc != TRY_HELD) return rc; /* else somebody was quicker */
     }
 }
 
@@ -324,9 +334,13 @@ static int roll_from_append(struct partition *p, uint64_t span)
         if (rc == 0 && (rc = roll_if_needed(p, span)) < 0) /* half done, maybe: repair sees to it */
             coord_unlock_broken(p->cat->coord, &p->cell, WORD_LOCK);
         catalog_unlock(p->cat);
-        if (rc != BECK_BUSY) return rc;
+        if (rc != TRY_HELD) return rc;
         /* Somebody has the partition: wait for it with empty hands, and look again. */
         if ((rc = partition_lock(p)) < 0) return rc;
+        if (atomic_load(&p->cell.rw->state) != CELL_LIVE) {
+            partition_unlock(p);
+            return partition_gone(p);
+        }
         cell_tail_get(p->cell.rw, &tail);
         if (tail.segment == p->place.id && !needs_roll(p, &tail, span)) return 0;
     }
@@ -485,7 +499,8 @@ static int write_again(struct partition *p, const struct segment *s, uint64_t fr
     while (rc == 0 && at.position < to &&
            log_frame_at(&s->place, &at, data + at.position, to - at.position, true, &found, NULL))
         log_advance(&at, &found);
-    if (rc == 0 && at.position < to)
+    /* Damage in a sealed segment is known, or reads as a gap; nobody waits for what was in it. */
+    if (rc == 0 && at.position < to && !s->sealed)
         rc = err_set(BECK_IO, "segment %llu is damaged before it became stable",
                      (unsigned long long)s->place.id);
     if (rc == 0)
@@ -580,6 +595,7 @@ static int sync_now(struct partition *p, bool leader, bool locked)
     struct segment found;
     struct tail tail;
     uint64_t from, to;
+    coord_settle_now_and_then(coord);
     bool vouch =
         coord_may_publish(coord) && atomic_load(&p->cell.rw->stable) >= p->cell.rw->suspect;
     int rc = vouch ? 0 : write_all_again(p, locked); /* [Y3] */

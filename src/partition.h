@@ -7,11 +7,21 @@
 #include "coord.h"
 #include "log.h"
 
+/* Settings of a topic that may be altered while threads use them. */
+struct live_config {
+    _Atomic uint32_t partitions;
+    _Atomic uint32_t sync;
+    _Atomic uint32_t max_message_bytes;
+    _Atomic uint32_t segment_bytes;
+    _Atomic uint32_t flush_ms;
+};
+BECK_PRIVATE void live_config_set(struct live_config *live, const beck_topic_config *config);
+
 /* One partition as this handle writes it. */
 struct partition {
     struct catalog *cat;
     struct cell_ref cell;
-    const beck_topic_config *config; /* of the topic; changes when the topic is altered */
+    const struct live_config *config; /* of the topic */
     const char *topic_name;
     uint64_t topic;
     uint32_t index;
@@ -30,7 +40,7 @@ struct partition {
 
 BECK_PRIVATE int partition_open(struct partition *p, struct catalog *cat, uint64_t topic,
                                 uint32_t index, const char *topic_name,
-                                const beck_topic_config *config);
+                                const struct live_config *config);
 BECK_PRIVATE void partition_close(struct partition *p);
 
 /* A batch ready to be appended: room for a frame and the encoded batch behind it. */

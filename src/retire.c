@@ -10,6 +10,9 @@
  * sees the news. A crash between any two steps leaves retired segments, and the next one to look goes on. */
 #include "retire.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "err.h"
 
 #define FREE_BATCH 64
@@ -51,41 +54,39 @@ int retire_mark_topic(struct catalog *cat, uint64_t topic, bool *quiet)
     return 0;
 }
 
-/* Up to FREE_BATCH retired segments, as FREE entries. */
-static size_t collect(struct catalog *cat, struct entry *entries, uint64_t *topics, size_t from)
+/* All retired segments, copied: appending to the catalog moves them about. */
+static int copy_retired(struct catalog *cat, struct retired **list, size_t *count)
 {
-    size_t count = 0;
+    int rc = 0;
     pthread_mutex_lock(&cat->mutex);
-    for (size_t i = from; i < cat->picture.retired_count && count < FREE_BATCH; i++) {
-        entries[count] = (struct entry){.type = ENTRY_FREE, .place = cat->picture.retired[i].place};
-        topics[count++] = cat->picture.retired[i].topic;
-    }
+    *count = cat->picture.retired_count;
+    *list = *count == 0 ? NULL : malloc(*count * sizeof **list);
+    if (*count > 0 && *list == NULL) rc = err_set(BECK_NOMEM, "out of memory");
+    if (rc == 0 && *count > 0) memcpy(*list, cat->picture.retired, *count * sizeof **list);
     pthread_mutex_unlock(&cat->mutex);
-    return count;
+    return rc;
 }
 
 int retire_unused(struct catalog *cat)
 {
     struct entry entries[FREE_BATCH];
-    uint64_t topics[FREE_BATCH];
-    size_t from = 0;
+    struct retired *list;
+    size_t count, ready = 0;
     bool quiet = true;
-    int rc = 0;
-    while (rc == 0) {
-        size_t count = collect(cat, entries, topics, from), unpinned = 0;
-        if (count == 0) break;
-        for (size_t i = 0; rc == 0 && i < count; i++) {
-            if (i == 0 || topics[i] != topics[i - 1]) {
-                quiet = true;
-                if (catalog_topic_gone(cat, topics[i]))
-                    rc = retire_mark_topic(cat, topics[i], &quiet);
-            }
-            if (rc == 0 && quiet && !coord_pinned(cat->coord, entries[i].place.id))
-                entries[unpinned++] = entries[i];
+    int rc = copy_retired(cat, &list, &count);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        if (i == 0 || list[i].topic != list[i - 1].topic) {
+            quiet = true;
+            if (catalog_topic_gone(cat, list[i].topic))
+                rc = retire_mark_topic(cat, list[i].topic, &quiet);
         }
-        if (rc == 0 && unpinned > 0) rc = catalog_append(cat, entries, unpinned);
-        from += count - unpinned; /* those that are pinned stay in front */
+        if (rc == 0 && quiet && !coord_pinned(cat->coord, list[i].place.id))
+            entries[ready++] = (struct entry){.type = ENTRY_FREE, .place = list[i].place};
+        if (rc < 0 || ready == 0 || (ready < FREE_BATCH && i + 1 < count)) continue;
+        rc = catalog_append(cat, entries, ready);
+        ready = 0;
     }
+    free(list);
     return rc;
 }
 

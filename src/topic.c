@@ -162,7 +162,7 @@ static int make_handle(struct beck *db, const char *name, uint64_t id,
     memcpy(t->name, name, n);
     t->db = db;
     t->id = id;
-    t->config = *config;
+    live_config_set(&t->config, config);
     pthread_mutex_init(&t->mutex, NULL);
     t->next = db->topics;
     db->topics = t;
@@ -219,7 +219,7 @@ void topic_close_all(struct beck *db)
 /* The settings may have been altered by another process since. */
 static int refresh_config(struct beck_topic *t)
 {
-    beck_topic_config now = t->config;
+    beck_topic_config now = {0};
     int rc = db_refresh(t->db);
     pthread_mutex_lock(&t->db->cat.mutex);
     uint64_t seen = atomic_load(&t->db->cat.seen);
@@ -227,11 +227,10 @@ static int refresh_config(struct beck_topic *t)
     if (p != NULL) now = p->config;
     pthread_mutex_unlock(&t->db->cat.mutex);
     if (rc == 0 && p == NULL) rc = err_set(BECK_DELETED, "topic %s was deleted", t->name);
-    pthread_mutex_lock(&t->mutex);
-    if (rc == 0 && memcmp(&t->config, &now, sizeof now) != 0) t->config = now;
-    if (rc == 0) atomic_store(&t->catalog_seen, seen);
-    pthread_mutex_unlock(&t->mutex);
-    return rc;
+    if (rc < 0) return rc;
+    live_config_set(&t->config, &now);
+    atomic_store(&t->catalog_seen, seen);
+    return 0;
 }
 
 /* Make the partition, and the chunk it is in. Holds: t->mutex. */

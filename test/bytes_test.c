@@ -28,7 +28,7 @@ START_TEST(big_endian)
     ck_assert_mem_eq(out + 1, b + 1, 8);
     put_be32(out + 1, 0xa1a2a3a4);
     ck_assert_mem_eq(out, "\0\xa1\xa2\xa3\xa4\x05", 6);
-    put_be16(out + 1, 0xc1c2);
+    out[1] = 0xc1, out[2] = 0xc2; /* read only: nothing writes 16 bits */
     ck_assert_mem_eq(out, "\0\xc1\xc2\xa3", 4);
 }
 END_TEST
@@ -63,7 +63,7 @@ START_TEST(known_varints)
     ck_assert_uint_eq(varint_size(value), size);
     ck_assert_ptr_eq(varint_put(out, value), out + size);
     ck_assert_mem_eq(out, varints[_i].bytes, size);
-    ck_assert_ptr_eq(varint_get(out, out + sizeof out, &got), out + size);
+    ck_assert_ptr_eq(varint_get_max(out, out + sizeof out, 10, &got), out + size);
     ck_assert(got == value);
 }
 END_TEST
@@ -78,10 +78,10 @@ START_TEST(varints_come_back)
                 size_t size = varint_size(value);
                 uint8_t *exact = malloc(size);
                 ck_assert_ptr_eq(varint_put(exact, value), exact + size);
-                ck_assert_ptr_eq(varint_get(exact, exact + size, &got), exact + size);
+                ck_assert_ptr_eq(varint_get_max(exact, exact + size, 10, &got), exact + size);
                 ck_assert(got == value);
                 for (size_t cut = 0; cut < size; cut++)
-                    ck_assert_ptr_null(varint_get(exact, exact + cut, &got));
+                    ck_assert_ptr_null(varint_get_max(exact, exact + cut, 10, &got));
                 free(exact);
             }
         }
@@ -95,8 +95,8 @@ START_TEST(varints_that_are_too_long)
     const uint8_t bit_64[] = {0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x02};
     const uint8_t six[] = {0x82, 0x80, 0x80, 0x80, 0x80, 0x00};
     int64_t got = 0;
-    ck_assert_ptr_null(varint_get(eleven, eleven + sizeof eleven, &got));
-    ck_assert_ptr_null(varint_get(bit_64, bit_64 + sizeof bit_64, &got));
+    ck_assert_ptr_null(varint_get_max(eleven, eleven + sizeof eleven, 10, &got));
+    ck_assert_ptr_null(varint_get_max(bit_64, bit_64 + sizeof bit_64, 10, &got));
     ck_assert_ptr_null(varint_get_max(six, six + 6, 5, &got));
     ck_assert_ptr_eq(varint_get_max(six, six + 6, 10, &got), six + 6);
     ck_assert(got == 1);

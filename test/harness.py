@@ -1,4 +1,4 @@
-"""harness.py -- what the tests with many processes share: places, the worker, its logs, the library"""
+"""harness.py -- what tests with many processes share: places, the worker, its logs, the library"""
 import collections
 import ctypes
 import os

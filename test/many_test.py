@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""many_test.py -- many processes, threads and handles at once: exact content, and one file throughout"""
+"""many_test.py -- many processes, threads and handles at once: exact content and one file"""
 import collections
 import os
 import subprocess

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""stop_kill.py -- SIGSTOP at random moments, also amid a lock or a sync: who has to wait, and how long
+"""stop_kill.py -- SIGSTOP at random moments, also amid a lock or a sync: who has to wait
 
-A victim appends to partition 0 without a pause and is stopped again and again. Meanwhile readers of
-both partitions and a writer of partition 1 must go on; a second writer of partition 0 may wait as long
-as the victim holds the lock, and no longer. A stopped leader of a group commit delays others by
-little. At the end every acknowledged record is there."""
+A victim appends to partition 0 without a pause and is stopped again and again. Meanwhile readers
+of both partitions and a writer of partition 1 must go on; a second writer of partition 0 may wait
+as long as the victim holds the lock, and no longer. A stopped leader of a group commit delays
+others by little. At the end every acknowledged record is there."""
 import os
 import signal
 import sys
@@ -170,38 +170,45 @@ def locks(folder, logs, rng):
     return scene.bad
 
 
+def segments(path):
+    """How many there are; a new one tells that somebody rolled."""
+    return next(line for line in beck("stat", path).split(b"\n") if line.startswith(b"segments"))
+
+
 def leaders(folder, logs, rng):
     """Stops amid the sync of a group commit."""
-    scene = Scene(folder, logs, "sync", "sync-sync-1", {"partition": 0, "batch": 1, "size": 3000})
+    scene = Scene(folder, logs, "sync", "sync-sync-1", {"partition": 0, "batch": 1, "pause": 500})
     for _ in range(3):
-        scene.start("peers", "produce", partition=0, batch=1)
+        scene.start("peers", "produce", partition=0, batch=1, pause=500)
     settle(scene, ("peers",))
-    windows, amid = [], 0
-    for number in range(40 * STOPS):
-        if amid == STOPS:
-            break
+    windows, tries, rolls = [], 0, 0
+    while len(windows) < STOPS and tries < 40 * STOPS:
+        tries += 1
         time.sleep(rng.random() * 0.01)
-        call = stand_still(scene.victim())
-        if call == MSYNC:
-            amid += 1
-            begin = now()
-            time.sleep(PAUSE)
-            windows.append((begin, now()))
-            if amid % 4 == 0:
-                scene.victim().signal(signal.SIGKILL)
-                scene.victim().wait(5)
-                scene.start("victim", "produce", **scene.victim_options)
-                continue
-        scene.victim().signal(signal.SIGCONT)
+        if stand_still(scene.victim()) != MSYNC:
+            scene.victim().signal(signal.SIGCONT)
+            continue
+        begin, before = now(), segments(scene.path)
+        time.sleep(PAUSE)
+        end, killed = now(), len(windows) % 4 == 3
+        scene.victim().signal(signal.SIGKILL if killed else signal.SIGCONT)
+        time.sleep(0.15)
+        if segments(scene.path) == before:
+            windows.append((begin, end))
+        else:
+            rolls += 1  # its sync was that of a new segment, which is made under the lock
+        if killed:
+            scene.victim().wait(5)
+            scene.start("victim", "produce", **scene.victim_options)
     scene.finish()
     times = scene.times("peers")
     worst = max((longest(times, *window) for window in windows), default=0)
-    if not windows and os.uname().machine == "x86_64":
-        scene.bad.append("sync: no stop met a sync")
+    if len(windows) < STOPS and os.uname().machine == "x86_64":
+        scene.bad.append("sync: too few stops met a sync")
     if worst > LEADER_US:
         scene.bad.append("sync: the others waited %d ms" % (worst // 1000))
-    print("sync: %d stops, %d amid a sync; longest wait of the others: %d ms" % (
-        number + 1, amid, worst // 1000))
+    print("sync: %d stops, %d amid a sync, %d amid a roll; longest wait of the others: %d ms" % (
+        tries, len(windows), rolls, worst // 1000))
     return scene.bad
 
 

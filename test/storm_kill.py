@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """storm_kill.py -- producers, consumers and creators of topics under a rain of SIGKILL
 
-ROUNDS rounds on one file. The workers log what they are about to do and what was acknowledged; after
-each round the file must hold exactly what the logs allow: acknowledged records once, at their offset,
-in order, whole batches, nothing else, and consumers saw the same without a gap. SEED= repeats the
-choices (not the timing), KEEP=folder keeps the file and the logs."""
+ROUNDS rounds on one file. The workers log what they are about to do and what was acknowledged;
+after each round the file must hold exactly what the logs allow: acknowledged records once, at their
+offset, in order, whole batches, nothing else, and consumers saw the same without a gap. SEED=
+repeats the choices (not the timing), KEEP=folder keeps the file and the logs."""
 import json
 import os
 import signal
@@ -35,7 +35,7 @@ class Storm:
     def wrong(self, text, *values):
         self.bad.append(text % values)
 
-    # ---- The storm --------------------------------------------------------------------------------
+    # ---- The storm ------------------------------------------------------------------------------
 
     def spawn(self, kind):
         rng = self.random
@@ -125,7 +125,7 @@ class Storm:
             self.bury(worker, worker.wait(10))
         return False
 
-    # ---- Judging ----------------------------------------------------------------------------------
+    # ---- Judging --------------------------------------------------------------------------------
 
     def dump(self):
         """What the independent reader makes of the crashed file, before anybody opens it."""
@@ -183,7 +183,7 @@ class Storm:
                 self.judge_record(place, offset, values[offset], intents, placed, newest)
         for place, old in self.known.items():
             if len(found.get(place, [])) < len(old):
-                self.wrong("%s:%d shrank from %d to %d", *place, len(old), len(found.get(place, [])))
+                self.wrong("%s:%d shrank to %d", *place, len(found.get(place, [])))
         for batch, where in placed.items():
             if where[2] != intents[batch][2]:
                 self.wrong("%s: %d of %d records", batch, where[2], intents[batch][2])
@@ -205,7 +205,8 @@ class Storm:
         except (ValueError, KeyError):
             self.wrong("%s: never meant: %r", where, value[:80])
             return
-        if value != value_of(topic, producer, batch[1], index, meant[2], SIZE) or meant[0] != place[0]:
+        want = value_of(topic, producer, batch[1], index, meant[2], SIZE)
+        if value != want or meant[0] != place[0]:
             self.wrong("%s: not what was meant: %r %s", where, value, meant)
         if meant[1] not in (-2, place[1]):
             self.wrong("%s: meant for partition %d", where, meant[1])
@@ -288,7 +289,8 @@ class Storm:
         old = []
         if number % GENERATION == 0:
             old, self.known = self.topics, {}
-            self.topics = ["g%d-%s-%d" % (number, kind, n) for kind in ("sync", "os") for n in (1, 4)]
+            self.topics = ["g%d-%s-%d" % (number, kind, partitions)
+                           for kind in ("sync", "os") for partitions in (1, 4)]
         self.past = []
         self.fill()
         for topic in old:  # deleted while the workers run
@@ -318,7 +320,8 @@ def main():
         storm.kill(list(storm.running))
     print("%d rounds, %d processes, %d killed, %d appends acknowledged; slowest: %s" % (
         ROUNDS, storm.born, storm.kills, storm.records,
-        ", ".join("%s %d ms (%s)" % (k, v[0] // 1000, os.path.basename(v[1])) for k, v in sorted(storm.slowest.items()))))
+        ", ".join("%s %d ms (%s)" % (what, took // 1000, os.path.basename(who))
+                  for what, (took, who) in sorted(storm.slowest.items()))))
 
 
 main()

@@ -2,8 +2,8 @@
  *
  *     worker produce|consume|churn FILE LOG [NAME=VALUE]...
  *
- * A log is written with O_APPEND, one write a line, so that it tells the truth after a SIGKILL. Times
- * are microseconds of CLOCK_MONOTONIC. Every thread of a producer has a log of its own, LOG.N:
+ * A log is written with O_APPEND, one write a line: it tells the truth after a SIGKILL. Times are
+ * microseconds of CLOCK_MONOTONIC. Every thread of a producer has a log of its own, LOG.N:
  *     I seq topic partition count start   about to append (partition -2: anywhere)
  *     A seq offset start end          acknowledged
  *     E seq status start end text     refused
@@ -11,7 +11,8 @@
  *     O start                         opened; offsets begin anywhere again (start 0: at 0)
  *     R topic partition first count crc
  *     G topic partition from to cause a gap
- * P time: a pass from the beginning is over. All: `S status what text` for a failed call, `L what microseconds` for a slow one, `X` for the end.
+ *     P time                          a pass from the beginning is over
+ * All: `S status what text` for a failed call, `L what microseconds` for a slow one, `X` last.
  * A value is "topic log.thread seq index count padding"; test/harness.py makes the same. */
 #include "beck.h"
 
@@ -19,7 +20,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,15 +33,15 @@ struct options {
     const char *kind, *file, *log, *id;
     char *topics[TOPICS_MAX];
     int topic_count;
-    int threads;          /* of a producer, on one handle; the first is the main thread */
-    long life;            /* operations before a regular end; 0 = until SIGTERM */
-    long pause;           /* microseconds between operations, at most */
-    long batch;           /* largest batch */
-    long size;            /* largest padding */
-    long segment;         /* segment.bytes of new topics */
-    int partition;        /* -1: mixed */
-    long sync;            /* one append in so many is followed by beck_sync; 0 = none */
-    int reread;           /* a consumer that begins again after 50 polls, never waiting */
+    int threads;   /* of a producer, on one handle; the first is the main thread */
+    long life;     /* operations before a regular end; 0 = until SIGTERM */
+    long pause;    /* microseconds between operations, at most */
+    long batch;    /* largest batch */
+    long size;     /* largest padding */
+    long segment;  /* segment.bytes of new topics */
+    int partition; /* -1: mixed */
+    long sync;     /* one append in so many is followed by beck_sync; 0 = none */
+    int reread;    /* a consumer that begins again after 50 polls, never waiting */
     int readonly;
     unsigned seed;
 };
@@ -61,7 +61,7 @@ static void on_term(int number)
     stopping = 1;
 }
 
-/* ---- Small things -------------------------------------------------------------------------------- */
+/* ---- Small things ---- */
 static long now(void)
 {
     struct timespec t;
@@ -134,7 +134,7 @@ static beck_topic_config config_of(const char *name)
     return config;
 }
 
-/* ---- Produce ------------------------------------------------------------------------------------- */
+/* ---- Produce ---- */
 struct batch {
     beck_record records[BATCH_MAX];
     char *bytes;
@@ -145,7 +145,8 @@ static void fill(struct batch *b, const char *topic, int thread, long seq, long 
 {
     char *at = b->bytes;
     for (long i = 0; i < count; i++) {
-        int size = sprintf(at, "%s %s.%d %ld %ld %ld ", topic, options.id, thread, seq, i, count);
+        int size =
+            snprintf(at, 180, "%s %s.%d %ld %ld %ld ", topic, options.id, thread, seq, i, count);
         int pad = (int)((seq * 7919 + i * 104729) % options.size);
         memset(at + size, 'a' + (int)((seq + i) % 26), (size_t)pad);
         b->records[i] = (beck_record){.value = at, .value_size = (uint32_t)(size + pad)};
@@ -154,12 +155,13 @@ static void fill(struct batch *b, const char *topic, int thread, long seq, long 
 }
 
 /* One append of a random kind; false when the handle is of no more use. */
-static int append(struct logger *log, struct batch *b, beck_topic *topic, const char *name, int thread,
-                  long seq)
+static int append(struct logger *log, struct batch *b, beck_topic *topic, const char *name,
+                  int thread, long seq)
 {
     uint32_t partitions = config_of(name).partitions;
     long count = below(log, 2) ? 1 : 1 + below(log, options.batch);
-    int where = options.partition >= 0 ? options.partition : (int)below(log, (long)partitions + 2) - 2;
+    int where =
+        options.partition >= 0 ? options.partition : (int)below(log, (long)partitions + 2) - 2;
     int64_t offset = -1;
     fill(b, name, thread, seq, count);
     int32_t target = where < 0 ? BECK_ANY_PARTITION : where;
@@ -204,7 +206,8 @@ static void *produce(void *argument)
         const char *name = options.topics[which];
         if (topics[which] == NULL) {
             beck_topic_config config = config_of(name);
-            if (failed(&log, "topic_open", beck_topic_open(db, name, &config, &topics[which]))) break;
+            if (failed(&log, "topic_open", beck_topic_open(db, name, &config, &topics[which])))
+                break;
             slow(&log, "topic_open", start);
         }
         if (!append(&log, b, topics[which], name, thread, seq)) break;
@@ -231,7 +234,7 @@ static void run_producers(void)
     for (int i = 1; i < options.threads; i++) pthread_join(threads[i], NULL);
 }
 
-/* ---- Consume ------------------------------------------------------------------------------------- */
+/* ---- Consume ---- */
 static void log_gap(struct logger *log, beck_consumer *consumer)
 {
     beck_event_info event;
@@ -282,11 +285,15 @@ static int consume_once(struct logger *log, long polls)
         const beck_record *records;
         size_t count = 0;
         start = now();
-        rc = beck_poll(consumer, 1 + (size_t)below(log, 100), options.reread ? 0 : 20, &records, &count);
+        rc = beck_poll(consumer, 1 + (size_t)below(log, 100), options.reread ? 0 : 20, &records,
+                       &count);
         slow(log, "poll", start);
-        if (rc == BECK_EVENT) log_gap(log, consumer);
-        else if (!failed(log, "poll", rc) && count > 0) log_records(log, records, count);
-        else if (options.reread) break;
+        if (rc == BECK_EVENT)
+            log_gap(log, consumer);
+        else if (!failed(log, "poll", rc) && count > 0)
+            log_records(log, records, count);
+        else if (options.reread)
+            break;
         if (options.pause > 0) sleep_us(below(log, options.pause));
     }
     beck_consumer_close(consumer);
@@ -304,7 +311,7 @@ static void run_consumer(void)
     say(&log, "X");
 }
 
-/* ---- Churn: topics that come and go -------------------------------------------------------------- */
+/* ---- Churn: topics that come and go ---- */
 /* Everything a topic of this name holds must begin with its name, also after space was reused. */
 static void churn_read(struct logger *log, const char *name)
 {
@@ -318,8 +325,8 @@ static void churn_read(struct logger *log, const char *name)
         for (size_t r = 0; rc == BECK_OK && r < count; r++, total++) {
             if (records[r].value_size <= strlen(name) ||
                 memcmp(records[r].value, name, strlen(name)) != 0) {
-                say(log, "S FOREIGN churn %s offset %lld: %.40s", name, (long long)records[r].offset,
-                    (const char *)records[r].value);
+                say(log, "S FOREIGN churn %s offset %lld: %.40s", name,
+                    (long long)records[r].offset, (const char *)records[r].value);
             }
         }
         if (rc == BECK_EVENT) count = 1;
@@ -333,8 +340,10 @@ static int churn_once(struct logger *log, struct batch *b, long seq)
 {
     char name[64];
     int shared = below(log, 2) == 0, rc = BECK_OK;
-    if (shared) snprintf(name, sizeof name, "shared-os-%ld", 1 + below(log, 3));
-    else snprintf(name, sizeof name, "own-%s-%ld-os-%ld", options.id, seq, 1 + below(log, 3));
+    if (shared)
+        snprintf(name, sizeof name, "shared-os-%ld", 1 + below(log, 3));
+    else
+        snprintf(name, sizeof name, "own-%s-%ld-os-%ld", options.id, seq, 1 + below(log, 3));
     beck_topic_config config = config_of(name);
     beck_topic *topic = NULL;
     long start = now();
@@ -385,7 +394,7 @@ static void run_churn(void)
     free(b);
 }
 
-/* ---- Main ---------------------------------------------------------------------------------------- */
+/* ---- Main ---- */
 static int parse(int count, char **arguments)
 {
     if (count < 3) return 0;
@@ -401,18 +410,30 @@ static int parse(int count, char **arguments)
         long number = atol(value);
         if (strcmp(name, "topic") == 0 && options.topic_count < TOPICS_MAX) {
             options.topics[options.topic_count++] = value;
-        } else if (strcmp(name, "threads") == 0 && number <= 64) options.threads = (int)number;
-        else if (strcmp(name, "life") == 0) options.life = number;
-        else if (strcmp(name, "pause") == 0) options.pause = number;
-        else if (strcmp(name, "batch") == 0 && number <= BATCH_MAX) options.batch = number;
-        else if (strcmp(name, "size") == 0 && number > 0) options.size = number;
-        else if (strcmp(name, "segment") == 0) options.segment = number;
-        else if (strcmp(name, "partition") == 0) options.partition = (int)number;
-        else if (strcmp(name, "reread") == 0) options.reread = (int)number;
-        else if (strcmp(name, "readonly") == 0) options.readonly = (int)number;
-        else if (strcmp(name, "sync") == 0) options.sync = number;
-        else if (strcmp(name, "seed") == 0) options.seed = (unsigned)number;
-        else return 0;
+        } else if (strcmp(name, "threads") == 0 && number <= 64)
+            options.threads = (int)number;
+        else if (strcmp(name, "life") == 0)
+            options.life = number;
+        else if (strcmp(name, "pause") == 0)
+            options.pause = number;
+        else if (strcmp(name, "batch") == 0 && number <= BATCH_MAX)
+            options.batch = number;
+        else if (strcmp(name, "size") == 0 && number > 0)
+            options.size = number;
+        else if (strcmp(name, "segment") == 0)
+            options.segment = number;
+        else if (strcmp(name, "partition") == 0)
+            options.partition = (int)number;
+        else if (strcmp(name, "reread") == 0)
+            options.reread = (int)number;
+        else if (strcmp(name, "readonly") == 0)
+            options.readonly = (int)number;
+        else if (strcmp(name, "sync") == 0)
+            options.sync = number;
+        else if (strcmp(name, "seed") == 0)
+            options.seed = (unsigned)number;
+        else
+            return 0;
     }
     return 1;
 }
@@ -434,9 +455,12 @@ int main(int count, char **arguments)
     slow(&log, "open", start);
     if (!failed(&log, "open", rc)) {
         if (*beck_recovery_report(db)) say(&log, "V %s", beck_recovery_report(db));
-        if (strcmp(options.kind, "produce") == 0) run_producers();
-        else if (strcmp(options.kind, "consume") == 0) run_consumer();
-        else run_churn();
+        if (strcmp(options.kind, "produce") == 0)
+            run_producers();
+        else if (strcmp(options.kind, "consume") == 0)
+            run_consumer();
+        else
+            run_churn();
     }
     start = now();
     rc = beck_close(db);
