@@ -226,7 +226,9 @@ static void *wait_three(void *nothing)
 {
     struct os_wait_item items[3];
     for (int i = 0; i < 3; i++) items[i] = (struct os_wait_item){&words[i], 0};
-    if (!os_wait_many(items, 3, 5000)) return &woken; /* an older system */
+    bool supported;
+    (void)os_wait_many(items, 3, 5000, &supported);
+    if (!supported) return &woken; /* an older system */
     atomic_fetch_add(&woken, 1);
     return nothing;
 }

@@ -19,6 +19,7 @@
 static char path[4096];
 static struct beck *db;
 static beck_topic_config config = {.size = sizeof config, .partitions = 1};
+static struct live_config live;
 
 static struct beck *open_db(void)
 {
@@ -31,7 +32,10 @@ static struct beck *open_db(void)
 
 static void open_partition(struct beck *of, struct partition *p)
 {
-    if (partition_open(p, &of->cat, TOPIC, 0, "t", &config) != BECK_OK) abort();
+    beck_topic_config c = config;
+    settings_defaults(&c);
+    live_config_set(&live, &c);
+    if (partition_open(p, &of->cat, TOPIC, 0, "t", &live) != BECK_OK) abort();
 }
 
 /* A file with one topic, and the partition of it. */
