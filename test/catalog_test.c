@@ -529,6 +529,37 @@ START_TEST(a_torn_last_frame_is_the_end)
 }
 END_TEST
 
+/* Not an unused spare: what stands behind that frame proves it. */
+START_TEST(damage_in_the_last_segments_first_frame_is_told)
+{
+    struct beck *db = open_db();
+    for (unsigned i = 0; db->cat.segment.id == db->cat.root.id; i++) live(db, i, i + 1, 100);
+    flip(db, place_at(&db->cat.segment) + SEGMENT_HEADER_BYTES + 100);
+    ck_assert_int_eq(load_again(db), BECK_CORRUPT);
+}
+END_TEST
+
+/* Between the new superblock and the words that tell of it there is nothing to be missed. */
+static struct beck *joined;
+
+static void join_in_flip(uint64_t at, int flags)
+{
+    (void)flags;
+    if (at != SUPER_B_AT || joined != NULL) return;
+    seam.before = NULL;
+    joined = open_db();
+    ck_assert_uint_gt(joined->cat.picture.topics, 0);
+}
+
+START_TEST(who_joins_while_the_root_is_flipped_sees_everything)
+{
+    struct beck *db = open_db();
+    ck_assert_int_eq(beck_topic_create(db, "t", NULL), BECK_OK);
+    seam.before = join_in_flip;
+    while (joined == NULL) fill(db);
+}
+END_TEST
+
 Suite *suite(void)
 {
     Suite *s = suite_create("catalog");
@@ -551,6 +582,8 @@ Suite *suite(void)
     suite_add_tcase(s, c);
     c = tcase_create("damage");
     tcase_add_test(c, damage_before_the_end_is_told);
+    tcase_add_test(c, damage_in_the_last_segments_first_frame_is_told);
+    tcase_add_test(c, who_joins_while_the_root_is_flipped_sees_everything);
     tcase_add_test(c, a_torn_last_frame_is_the_end);
     suite_add_tcase(s, c);
     return s;

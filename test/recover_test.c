@@ -382,6 +382,33 @@ START_TEST(recovery_can_be_interrupted_anywhere)
 }
 END_TEST
 
+/* The same with damage below what is durable: what is written again after an interrupted recovery
+ * takes the gaps as they are. */
+START_TEST(interrupted_recovery_keeps_the_gaps)
+{
+    bool killed = true;
+    int at = 0;
+    while (killed) {
+        die_at = 0;
+        make_file((struct life){.records = 50});
+        damage(2);
+        damage(40);
+        damage(49);
+        die_at = ++at;
+        killed = run(open_and_close, NULL);
+        die_at = 0;
+        struct beck *db = open_db();
+        file_close(&file);
+        read_all(db);
+        ck_assert_uint_eq(read_next, 49);
+        ck_assert_int_eq(gaps, 2);
+        expect_lasting(db);
+        ck_assert_int_eq(unlink(path), 0);
+    }
+    ck_assert_int_gt(at, 4);
+}
+END_TEST
+
 /* A clean file is not searched: its tails are the truth. */
 START_TEST(a_clean_file_is_believed)
 {
@@ -434,6 +461,7 @@ Suite *suite(void)
     c = tcase_create("again");
     tcase_add_test(c, a_second_crash_is_recovered_like_the_first);
     tcase_add_test(c, recovery_can_be_interrupted_anywhere);
+    tcase_add_test(c, interrupted_recovery_keeps_the_gaps);
     tcase_add_test(c, a_clean_file_is_believed);
     suite_add_tcase(s, c);
     return s;
