@@ -109,7 +109,7 @@ static int add_partition(struct beck_consumer *c, struct consumed_topic *t, uint
 {
     struct cell_ref cell;
     struct consumed_partition *part;
-    int rc = catalog_cell(&c->db->cat, t->id, index, &cell);
+    int rc = db_cell(c->db, t->id, index, &cell);
     if (rc == 0) rc = grow_parts(c);
     if (rc < 0) return rc;
     if ((part = calloc(1, sizeof *part)) == NULL) return err_set(BECK_NOMEM, "out of memory");

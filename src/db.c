@@ -379,6 +379,15 @@ int db_follow(struct beck *db)
     return rc;
 }
 
+int db_cell(struct beck *db, uint64_t topic, uint32_t index, struct cell_ref *cell)
+{
+    for (;;) {
+        int rc = catalog_cell(&db->cat, topic, index, cell);
+        if (!db_moved(db)) return rc;
+        if ((rc = db_follow(db)) < 0) return rc; /* the last writer left meanwhile, or the first came */
+    }
+}
+
 /* ---- Open ---- */
 
 int db_open(struct beck *db, const char *path, const beck_options *options)

@@ -71,6 +71,8 @@ BECK_PRIVATE int db_writable(const struct beck *db);
 /* A read-only handle whose file was opened or closed by writers since: attach anew. Raises epoch.
  * */
 BECK_PRIVATE int db_follow(struct beck *db);
+/* The cell of a partition, on whatever the file is attached to now. NOT_FOUND. */
+BECK_PRIVATE int db_cell(struct beck *db, uint64_t topic, uint32_t index, struct cell_ref *cell);
 /* Would it have to? */
 BECK_PRIVATE bool db_moved(struct beck *db);
 BECK_PRIVATE int db_sync(struct beck *db);

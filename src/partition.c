@@ -95,7 +95,8 @@ static int find_segment(struct partition *p, uint64_t id, struct segment *found)
         if (rc < 0) return rc;
     }
     if (have) return 0;
-    if (atomic_load(&p->cell.rw->state) != CELL_LIVE) return partition_gone(p);
+    /* Deleted, and the cell perhaps not marked yet. */
+    if (catalog_topic_gone(p->cat, p->topic)) return partition_gone(p);
     return err_set(BECK_CORRUPT, "topic %s:%u: segment %llu is not in the catalog", p->topic_name,
                    p->index, (unsigned long long)id);
 }

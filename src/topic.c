@@ -367,7 +367,8 @@ static int fill_list(struct beck *db, struct topic_picture **topics, size_t coun
     return 0;
 }
 
-int topic_list(struct beck *db, const char *name, const beck_topic_info **topics, size_t *count)
+static int list_once_more(struct beck *db, const char *name, const beck_topic_info **topics,
+                          size_t *count)
 {
     int rc = db_follow(db);
     if (rc == 0) rc = db_refresh(db);
@@ -381,9 +382,17 @@ int topic_list(struct beck *db, const char *name, const beck_topic_info **topics
         *count = 1;
         if (one == NULL) rc = not_found(name);
     }
-    (void)pthread_once(&list_once, make_list_key);
-    *topics = NULL;
     if (rc == 0) rc = fill_list(db, list, *count, topics);
     pthread_mutex_unlock(&db->cat.mutex);
+    return rc;
+}
+
+int topic_list(struct beck *db, const char *name, const beck_topic_info **topics, size_t *count)
+{
+    int rc;
+    (void)pthread_once(&list_once, make_list_key);
+    *topics = NULL;
+    do rc = list_once_more(db, name, topics, count);
+    while (db_moved(db)); /* the last writer left meanwhile, or the first came */
     return rc;
 }

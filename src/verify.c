@@ -16,6 +16,7 @@
 
 struct check {
     struct beck *db;
+    struct buf held; /* findings, NUL-terminated one after the other */
     beck_check_callback finding;
     beck_progress_callback progress;
     void *context;
@@ -28,15 +29,27 @@ struct check {
 
 static void report(struct check *c, const char *format, ...) PRINTF_LIKE(2, 3);
 
+/* Findings wait until the segment they are about is known to be still there. */
 static void report(struct check *c, const char *format, ...)
 {
     char line[600];
     va_list args;
     va_start(args, format);
-    (void)vsnprintf(line, sizeof line, format, args);
+    int n = vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    c->sum.findings++;
-    if (c->finding != NULL && c->finding(c->context, line) != 0) c->stopped = true;
+    if (n > 0) (void)buf_append(&c->held, line, min_u64((uint64_t)n, sizeof line - 1));
+    (void)buf_append(&c->held, "", 1);
+}
+
+static void hand_over(struct check *c)
+{
+    const char *line = (const char *)c->held.data;
+    const char *end = line + c->held.size;
+    for (; line < end && !c->stopped; line += strlen(line) + 1) {
+        c->sum.findings++;
+        if (c->finding != NULL && c->finding(c->context, line) != 0) c->stopped = true;
+    }
+    c->held.size = 0;
 }
 
 static void check_superblocks(struct check *c)
@@ -138,6 +151,22 @@ static int check_segment(struct check *c, const struct segment *s, uint64_t limi
     return rc;
 }
 
+/* A topic may be deleted, and its space used again, while we read: then what we found means nothing. */
+static int judge(struct check *c, uint64_t topic, uint32_t index, uint64_t segment)
+{
+    if (c->held.size == 0) return 0;
+    int rc = db_follow(c->db);
+    if (rc == 0) rc = db_refresh(c->db);
+    if (rc < 0) return rc;
+    pthread_mutex_lock(&c->db->cat.mutex);
+    struct partition_picture *part = picture_partition(&c->db->cat.picture, topic, index);
+    bool there = part != NULL && (segment == 0 || partition_segment(part, segment) != NULL);
+    pthread_mutex_unlock(&c->db->cat.mutex);
+    if (there) hand_over(c);
+    c->held.size = 0;
+    return 0;
+}
+
 /* The segments of a partition, copied: others may go on meanwhile. */
 static int copy_segments(struct beck *db, uint64_t topic, uint32_t index, struct segment **list,
                          uint32_t *count)
@@ -163,7 +192,7 @@ static int check_partition(struct check *c, uint64_t topic, uint32_t index)
     struct cell_ref ref;
     struct segment *list;
     uint32_t count;
-    int rc = catalog_cell(&c->db->cat, topic, index, &ref);
+    int rc = db_cell(c->db, topic, index, &ref);
     if (rc < 0) return rc == BECK_NOT_FOUND ? 0 : rc;
     uint64_t visible = atomic_load(&ref.ro->visible);
     if ((rc = db_refresh(c->db)) < 0) return rc;
@@ -175,12 +204,13 @@ static int check_partition(struct check *c, uint64_t topic, uint32_t index)
             report(c, "topic %s:%u: records %llu to %llu are lost", c->topic, index,
                    (unsigned long long)before, (unsigned long long)list[i].base - 1);
         rc = check_segment(c, &list[i], visible);
+        if (rc == 0) rc = judge(c, topic, index, list[i].place.id);
     }
     if (count > 0 && list[count - 1].sealed && list[count - 1].next < visible)
         report(c, "topic %s:%u: records %llu to %llu are lost", c->topic, index,
                (unsigned long long)list[count - 1].next, (unsigned long long)visible - 1);
     free(list);
-    return rc;
+    return rc < 0 ? rc : judge(c, topic, index, 0);
 }
 
 int verify_file(struct beck *db, beck_check_callback finding, beck_progress_callback progress,
@@ -192,6 +222,7 @@ int verify_file(struct beck *db, beck_check_callback finding, beck_progress_call
     if (rc == 0) rc = db_refresh(db);
     c.topic = name;
     check_superblocks(&c);
+    hand_over(&c);
     pthread_mutex_lock(&db->cat.mutex);
     c.total = space_used(&db->cat.picture.space) * BLOCK_BYTES;
     pthread_mutex_unlock(&db->cat.mutex);
@@ -211,6 +242,7 @@ int verify_file(struct beck *db, beck_check_callback finding, beck_progress_call
         for (uint32_t k = 0; rc == 0 && k < partitions && !c.stopped; k++)
             rc = check_partition(&c, id, k);
     }
+    buf_free(&c.held);
     if (summary != NULL) *summary = c.sum;
     if (rc < 0) return rc;
     if (c.sum.findings == 0) return 0;

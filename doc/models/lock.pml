@@ -5,10 +5,28 @@
  * or roll the partition (catalog lock, then partition lock). A handle may be killed between any
  * two instructions. A newcomer claims the slot of a dead one. A wait ends by a wake; only after
  * a death may it also end by time, so without deaths this proves that no wake-up is lost. A wait
- * that never ends is an invalid end state.
+ * that never ends is an invalid end state. MAXFAILS: so many repairs or rolls fail half done, and
+ * give the word back as a dead owner's. STOPPED: a handle stops with the partition lock in hand,
+ * another wants to roll that partition, a third rolls another partition and must come through.
  *
  * run: ok MAXDEATHS=0
+ * run: ok MAXDEATHS=0 MAXFAILS=2
+ * run: ok MAXDEATHS=1 MAXFAILS=1
  * run: ok MAXDEATHS=2
+ * run: ok MAXDEATHS=0 STOPPED
+ * run: ok MAXDEATHS=1 STOPPED
+ * run: caught MAXDEATHS=0 STOPPED WAIT_WITH_CATALOG
+ *                                           who rolls waits for the partition with the catalog lock
+ *                                           in hand
+ * run: caught MAXDEATHS=1 MAXFAILS=1 REPAIR_FAILED_FREES
+ *                                           a repair that failed gives the word back as free
+ * run: caught MAXDEATHS=0 MAXFAILS=1 ROLL_FAILED_FREES
+ *                                           a roll that failed half done gives the word back as
+ *                                           free
+ * run: caught MAXDEATHS=0 MAXFAILS=1 BROKEN_WITHOUT_BIT
+ *                                           a broken word is given back with the contended bit
+ *                                           clear, and whoever takes it over does not know that
+ *                                           others are asleep
  * run: caught NO_GENERATION                 a dead owner's slot is used again, and its lock looks
  *                                           held
  * run: caught GENERATION_LATE               a claimed slot is used before its generation was raised
@@ -29,6 +47,9 @@
 #ifndef MAXDEATHS
 #define MAXDEATHS 2
 #endif
+#ifndef MAXFAILS
+#define MAXFAILS 0
+#endif
 #ifndef OPS
 #define OPS 1
 #endif
@@ -43,6 +64,12 @@
 #define SLOT(w)   (((w) & 3) - 1)
 #define GEN(w)    ((w) >> 3)
 #define MINE      ((gen[slot] << 3) | (slot + 1))
+
+#ifdef BROKEN_WITHOUT_BIT
+#define NOBODY    (31 << 3 | 3)
+#else
+#define NOBODY    (31 << 3 | BIT | 3)     /* a generation that no slot reaches */
+#endif
 
 #ifdef NO_GENERATION
 #define DEAD(w)   (!locked[SLOT(w)])
@@ -61,8 +88,9 @@ bit  front, back;       /* partition: two halves of one change, equal when it is
 byte holder[2];         /* ghost: handle + 1 that believes to hold the lock */
 byte asleep[HANDLES];   /* lock + 1 that the handle sleeps on */
 byte slot_of[HANDLES];
+bool halted;
 bool killed[HANDLES], joined[HANDLES], finished[HANDLES];
-byte deaths;
+byte deaths, failures;
 
 inline enter(l) { assert(holder[l] == 0); holder[l] = me + 1 }          /* [L1] */
 inline leave(l) { assert(holder[l] == me + 1); holder[l] = 0 }
@@ -90,6 +118,9 @@ inline wait_for(l)
         :: asleep[me] == 0
         :: asleep[me] != 0 && deaths > 0 && (word[l] != w || DEAD(w)) ->
             asleep[me] = 0              /* time-out */
+#ifdef STOPPED
+        :: asleep[me] == PART + 1 && halted -> goto gone   /* sleeps for ever */
+#endif
         fi;
 #ifndef TAKE_WITHOUT_BIT
         slept = BIT
@@ -103,11 +134,23 @@ inline take_over(l)
     atomic {
         if
 #ifdef TAKE_BY_STORE
-        :: true -> word[l] = MINE | BIT; enter(l); got = true
+        :: true -> word[l] = MINE | (w & BIT); enter(l); got = true
 #else
-        :: word[l] == w -> word[l] = MINE | BIT; enter(l); got = true
+        :: word[l] == w -> word[l] = MINE | (w & BIT); enter(l); got = true
         :: else
 #endif
+        fi
+    }
+}
+
+inline wake_one(l)
+{
+    atomic {
+        if
+        :: asleep[0] == l + 1 -> asleep[0] = 0
+        :: asleep[1] == l + 1 -> asleep[1] = 0
+        :: asleep[2] == l + 1 -> asleep[2] = 0
+        :: else
         fi
     }
 }
@@ -117,26 +160,39 @@ inline release(l)
     atomic { w = word[l]; word[l] = 0; leave(l) };
 #ifndef NO_WAKE
     if
-    :: (w & BIT) != 0 ->
-        atomic {
-            if
-            :: asleep[0] == l + 1 -> asleep[0] = 0
-            :: asleep[1] == l + 1 -> asleep[1] = 0
-            :: asleep[2] == l + 1 -> asleep[2] = 0
-            :: else
-            fi
-        }
+    :: (w & BIT) != 0 -> wake_one(l)
     :: else
     fi;
 #endif
     w = 0
 }
 
+/* As if the owner had died: the next one has to repair. [L2] */
+inline give_back_broken(l, as)
+{
+    atomic { failures++; word[l] = as; leave(l); got = false };
+    wake_one(l)
+}
+
+#ifdef REPAIR_FAILED_FREES
+#define AFTER_REPAIR 0
+#else
+#define AFTER_REPAIR NOBODY
+#endif
+#ifdef ROLL_FAILED_FREES
+#define AFTER_ROLL   0
+#else
+#define AFTER_ROLL   NOBODY
+#endif
+
 /* Entries that are intact at the catalog's end are adopted. */
 inline repair_catalog()
 {
 #ifndef CATALOG_UNREPAIRED
-    visible = written
+    if
+    :: visible = written
+    :: failures < MAXFAILS -> give_back_broken(CAT, AFTER_REPAIR)
+    fi
 #else
     skip
 #endif
@@ -149,8 +205,10 @@ inline repair_partition()
     assert(tail == visible);
 #endif
 #ifndef NO_REPAIR
-    tail = visible;
-    back = front
+    if
+    :: tail = visible; back = front
+    :: failures < MAXFAILS -> give_back_broken(PART, AFTER_REPAIR)
+    fi
 #else
     skip
 #endif
@@ -179,8 +237,35 @@ inline lock_catalog()
     w = 0; got = false; slept = 0
 }
 
-/* With `holds` the catalog lock is held already. [L4] */
-inline lock_partition(holds)
+/* The catalog lock is held: tried, never waited for. [L4] */
+inline try_partition()
+{
+    atomic {
+        w = word[PART];
+        if
+        :: w == 0 -> word[PART] = MINE; enter(PART); got = true
+        :: else
+        fi
+    };
+    if
+    :: !got && DEAD(w) ->
+        take_over(PART);
+#ifdef REPAIR_LATE
+        if
+        :: got -> release(PART); got = false; repair_partition()
+        :: else
+        fi
+#else
+        if
+        :: got -> repair_partition()                                    /* [L2] */
+        :: else
+        fi
+#endif
+    :: else
+    fi
+}
+
+inline lock_partition()
 {
     slept = 0; got = false;
     do
@@ -188,7 +273,7 @@ inline lock_partition(holds)
     :: atomic { !got && word[PART] == 0 -> word[PART] = MINE | slept; enter(PART); got = true }
     :: atomic { !got && word[PART] != 0 -> w = word[PART] };
         if
-        :: DEAD(w) && !holds ->
+        :: DEAD(w) ->
 #ifdef PARTITION_FIRST
             take_over(PART);
             if
@@ -197,30 +282,8 @@ inline lock_partition(holds)
             fi
 #else
             lock_catalog();
-            w = word[PART];
-            if
-            :: w != 0 && DEAD(w) ->
-                take_over(PART);
-                if
-                :: got -> repair_partition()
-                :: else
-                fi
-            :: else
-            fi;
+            try_partition();
             release(CAT)
-#endif
-        :: DEAD(w) && holds ->
-            take_over(PART);
-#ifdef REPAIR_LATE
-            if
-            :: got -> release(PART); got = false; repair_partition()
-            :: else
-            fi
-#else
-            if
-            :: got -> repair_partition()                                /* [L2] */
-            :: else
-            fi
 #endif
         :: !DEAD(w) -> wait_for(PART)                                   /* [L3] */
         fi
@@ -230,7 +293,7 @@ inline lock_partition(holds)
 
 inline append()
 {
-    lock_partition(false);
+    lock_partition();
     assert(front == back);
     assert(tail == written && tail == visible);     /* never into a sealed segment */
     front = 1 - front;
@@ -238,18 +301,42 @@ inline append()
     release(PART)
 }
 
-inline roll()
+/* Both locks are held. SEAL and ADD are one batch. */
+inline roll_locked()
 {
-    lock_catalog();
-    assert(visible == written);
-    lock_partition(true);
     assert(front == back && tail == visible);
-    written = written + 1;      /* SEAL and ADD, one batch */
-    visible = written;
-    tail = visible;
-    release(PART);
+    written = written + 1;
+    if
+    :: visible = written; tail = visible; release(PART)
+    :: failures < MAXFAILS -> visible = written; give_back_broken(PART, AFTER_ROLL)
+    fi;
+    got = false;
     release(CAT)
 }
+
+inline roll()
+{
+    do
+    :: true ->
+        lock_catalog();
+        assert(visible == written);
+        try_partition();
+#ifdef WAIT_WITH_CATALOG
+        do
+        :: got -> break
+        :: !got && word[PART] != 0 -> w = word[PART]; wait_for(PART)
+        :: !got && word[PART] == 0 -> try_partition()
+        od;
+#endif
+        if
+        :: got -> roll_locked(); break
+        :: !got -> release(CAT); lock_partition(); release(PART)
+        fi
+    od
+}
+
+/* Another partition, which nobody else has. */
+inline roll_other() { lock_catalog(); release(CAT) }
 
 /* [S2]: lock the byte, clear the residue (pin.pml), raise the generation, use. Under the gate. */
 inline claim()
@@ -279,11 +366,20 @@ proctype handle(byte me)
         :: me < 2 -> slot = me
         :: else -> claim()
         fi;
+#ifdef STOPPED
+        if
+        :: me == 0 -> roll()
+        :: me == 1 -> roll_other()
+        :: me == 2 -> lock_partition(); halted = true
+        fi;
+gone:
+#else
         do
         :: ops < OPS -> append(); ops++
         :: ops < OPS && written < 2 -> roll(); ops++
         :: ops == OPS -> break
         od;
+#endif
         finished[me] = true
     } unless { killed[me] }
 }
