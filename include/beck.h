@@ -98,7 +98,7 @@ BECK_API int32_t beck_version_number(void);
     X(RANGE, -19, "offset out of range", CALLER)                                                   \
     X(UNSUPPORTED, -20, "not supported by this build or system", CALLER)                           \
     X(LIMIT, -21, "a limit was reached", CALLER)                                                   \
-    X(INTERNAL, -22, "internal error: please report", REOPEN)                                     \
+    X(INTERNAL, -22, "internal error: please report", REOPEN)                                      \
     X(UNKNOWN, -23, "the outcome is unknown: it may have happened", REOPEN)
 
 enum beck_status {

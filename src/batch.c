@@ -172,8 +172,9 @@ static inline uint8_t *record_put(uint8_t *p, const beck_record *record, int64_t
 void batch_encode(uint8_t *out, const beck_record *records, size_t count, int64_t base_offset,
                   const struct batch_plan *plan)
 {
-    /* In words of 8 bytes, as the CRC reads them back: a load that spans several fresh stores has to
-     * wait for all of them. Attributes 0, then last offset delta, timestamps, producer (-1: none). */
+    /* In words of 8 bytes, as the CRC reads them back: a load that spans several fresh stores has
+     * to wait for all of them. Attributes 0, then last offset delta, timestamps, producer (-1:
+     * none). */
     uint64_t base = (uint64_t)plan->base_timestamp, max = (uint64_t)plan->max_timestamp;
     put_be64(out, (uint64_t)base_offset);
     put_be64(out + 8, (plan->bytes - BATCH_LENGTH_END) << 32);

@@ -398,8 +398,8 @@ static int place_locked(struct catalog *cat, uint64_t bytes, struct segment_plac
     take_extents(cat);
     *place = (struct segment_place){.id = max_u64(cat->picture.next_segment, cat->pending.id + 1),
                                     .blocks = (uint32_t)blocks};
-    bool keep = cat->pending.id != 0 &&
-                space_take(space, cat->pending.block, cat->pending.blocks) == 0;
+    bool keep =
+        cat->pending.id != 0 && space_take(space, cat->pending.block, cat->pending.blocks) == 0;
     place->block = space_find(space, place->blocks);
     if (keep) space_give(space, cat->pending.block, 0);
     if (place->block == 0) return err_set(BECK_LIMIT, "the file cannot grow any more");
@@ -652,8 +652,8 @@ int catalog_mark_unclean(struct catalog *cat)
 
 /* Write bytes of the catalog once more: the sync of bytes this descriptor has written is proof,
  * whatever became of another's. [Y3] */
-static int catalog_write_again(struct catalog *cat, const struct segment_place *place, uint64_t from,
-                       uint64_t to)
+static int catalog_write_again(struct catalog *cat, const struct segment_place *place,
+                               uint64_t from, uint64_t to)
 {
     uint8_t *data = from < to ? malloc((size_t)(to - from)) : NULL;
     if (from >= to) return 0;
@@ -733,8 +733,10 @@ static int lock_as(struct catalog *cat, enum lock_policy policy)
     enum lock_result r = coord_lock(cat->coord, &cell, WORD_LOCK, policy);
     if (r == LOCK_HELD) return BECK_BUSY;
     int rc = r == LOCK_FROM_DEAD ? catalog_repair(cat) : catalog_refresh(cat); /* [L2] */
-    if (rc < 0 && r == LOCK_FROM_DEAD) coord_unlock_broken(cat->coord, &cell, WORD_LOCK);
-    else if (rc < 0) coord_unlock(cat->coord, &cell, WORD_LOCK);
+    if (rc < 0 && r == LOCK_FROM_DEAD)
+        coord_unlock_broken(cat->coord, &cell, WORD_LOCK);
+    else if (rc < 0)
+        coord_unlock(cat->coord, &cell, WORD_LOCK);
     return rc;
 }
 

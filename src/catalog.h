@@ -18,7 +18,7 @@ struct catalog {
     struct cell *private_cells; /* in a private view: one for each partition */
     struct cell **copies;       /* beside writers, read-only: what catalog_cell handed out */
     uint32_t copy_count;
-    pthread_mutex_t mutex;      /* guards everything below among the threads of this handle */
+    pthread_mutex_t mutex; /* guards everything below among the threads of this handle */
     struct picture picture;
     struct segment_place root;
     struct segment_place segment; /* the catalog's segment being walked or written */
@@ -61,7 +61,8 @@ BECK_PRIVATE int catalog_try_lock(struct catalog *cat);
 /* Append entries as one batch: stable and visible to everybody, or nothing. Holds: catalog.
  * FULL, POISONED, BUSY. */
 BECK_PRIVATE int catalog_append(struct catalog *cat, const struct entry *entries, size_t count);
-/* Write the whole catalog once more and make it stable: after a sync whose end nobody saw. Alone. */
+/* Write the whole catalog once more and make it stable: after a sync whose end nobody saw. Alone.
+ * */
 BECK_PRIVATE int catalog_rewrite(struct catalog *cat);
 /* Clear the clean mark before the first modification. [O2] Holds: catalog. */
 BECK_PRIVATE int catalog_mark_unclean(struct catalog *cat);
@@ -70,8 +71,8 @@ BECK_PRIVATE int catalog_mark_unclean(struct catalog *cat);
  * written; the next append leaves the place alone. Holds: catalog. */
 BECK_PRIVATE int catalog_place(struct catalog *cat, uint64_t bytes, struct segment_place *place);
 
-/* The cell of a partition; for a read-only handle beside writers a copy, made anew by each call, at an
- * address that stays. Takes: mutex. NOT_FOUND when the topic is gone. */
+/* The cell of a partition; for a read-only handle beside writers a copy, made anew by each call, at
+ * an address that stays. Takes: mutex. NOT_FOUND when the topic is gone. */
 BECK_PRIVATE int catalog_cell(struct catalog *cat, uint64_t topic, uint32_t partition,
                               struct cell_ref *cell);
 /* The same for a partition of the picture. Holds: mutex. */

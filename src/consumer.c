@@ -358,7 +358,8 @@ static int look(struct beck_consumer *c)
     return 0;
 }
 
-/* Sleep until something is visible, a signal handler ran, or it is time to look. 1: go on waiting. */
+/* Sleep until something is visible, a signal handler ran, or it is time to look. 1: go on waiting.
+ * */
 static int wait_a_while(struct beck_consumer *c, uint32_t ms)
 {
     for (size_t i = 0; i < c->part_count; i++) {

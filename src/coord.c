@@ -121,7 +121,8 @@ static int zero_area(struct coord *c, uint32_t building)
     /* The header comes first, in one piece: what the old area told must not be forgotten while the
      * file is not recovered. */
     if (rc == 0) rc = os_write(c->file, &first, sizeof first, COORD_AT);
-    if (rc == 0) rc = os_write(c->file, zeros, sizeof zeros - sizeof first, COORD_AT + sizeof first);
+    if (rc == 0)
+        rc = os_write(c->file, zeros, sizeof zeros - sizeof first, COORD_AT + sizeof first);
     for (uint64_t at = sizeof zeros; rc == 0 && at < COORD_BYTES; at += sizeof zeros)
         rc = os_write(c->file, zeros, sizeof zeros, COORD_AT + at);
     return rc;
@@ -401,7 +402,8 @@ int coord_add_extent(struct coord *c, uint32_t block)
 void coord_note_written(const struct coord *c, uint32_t block)
 {
     _Atomic uint32_t *mark = &coord_header(c)->written_blocks;
-    if (atomic_load(mark) < block) atomic_store(mark, block); /* a lost race only costs some zeros */
+    /* a lost race only costs some zeros */
+    if (atomic_load(mark) < block) atomic_store(mark, block);
 }
 
 bool coord_was_written(const struct coord *c, uint32_t block)
@@ -455,9 +457,9 @@ void word_raise(_Atomic uint64_t *word, uint64_t to)
 
 /* ---- Waiting ----
  *
- * What is slept on is not the offset but a bell that changes whenever the flag is taken: a publisher
- * may take the flag for a raise that the waiter has seen already; then the next raise would find no
- * flag, and the offset would still be what the waiter expects. */
+ * What is slept on is not the offset but a bell that changes whenever the flag is taken: a
+ * publisher may take the flag for a raise that the waiter has seen already; then the next raise
+ * would find no flag, and the offset would still be what the waiter expects. */
 
 #define WAIT_HERE 1u
 #define WAIT_HEADER 2u

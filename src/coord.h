@@ -50,7 +50,8 @@ struct cell { /* one partition; field by field in doc/CONCURRENCY.md section 10 
     _Atomic uint32_t stable_bell;
     _Atomic uint64_t synced_segment; /* 0 = unknown; sync lock */
     _Atomic int64_t synced_at;       /* wall clock, for flush.ms */
-    uint64_t suspect; /* what lies below and is not stable was left by a sync nobody saw the end of */
+    /* what lies below and is not stable was left by a sync nobody saw the end of */
+    uint64_t suspect;
     _Atomic uint32_t synced_position; /* of synced_segment; sync lock */
     uint32_t pad3[3];
 };
@@ -70,11 +71,12 @@ struct coord_header {
     _Atomic uint64_t instance; /* random, written last; 0 = being built, or nobody */
     _Atomic uint64_t joins;
     _Atomic uint64_t root_flips;
-    _Atomic uint32_t written_blocks; /* blocks below this have been written since they were allocated */
+    /* blocks below this have been written since they were allocated */
+    _Atomic uint32_t written_blocks;
     uint64_t opened_bytes; /* size of the file before the area was built */
     _Atomic uint32_t poison;
     _Atomic uint32_t building; /* somebody alone is recovering: if this stays, it died doing so */
-    _Atomic uint32_t unclean; /* the superblocks say so */
+    _Atomic uint32_t unclean;  /* the superblocks say so */
     _Atomic uint32_t bell;
     _Atomic uint32_t cells;   /* in use; catalog lock */
     _Atomic uint32_t extents; /* catalog lock */
@@ -144,7 +146,8 @@ BECK_PRIVATE int coord_rebuild(struct coord *c, enum residue residue);
 BECK_PRIVATE int coord_publish(struct coord *c);
 /* Is a usable area there (right layout, instance not 0)? Remembers the instance. */
 BECK_PRIVATE bool coord_present(struct coord *c);
-/* What the last users left in an area nobody uses now: poison, an intent, an unfinished recovery. */
+/* What the last users left in an area nobody uses now: poison, an intent, an unfinished recovery.
+ * */
 BECK_PRIVATE int coord_read_residue(const struct os_file *file, enum residue *residue);
 BECK_PRIVATE int coord_zero(struct coord *c);
 
@@ -178,8 +181,8 @@ BECK_PRIVATE void coord_unlock_broken(const struct coord *c, const struct cell_r
 /* ---- Cells ---- */
 BECK_PRIVATE struct cell_ref coord_catalog_cell(const struct coord *c);
 BECK_PRIVATE int coord_cell(struct coord *c, uint32_t index, struct cell_ref *cell);
-/* For read-only handles: copy what readers need of a cell out of the file. Nothing is mapped, because
- * the extents go away with the last writer. */
+/* For read-only handles: copy what readers need of a cell out of the file. Nothing is mapped,
+ * because the extents go away with the last writer. */
 BECK_PRIVATE int coord_copy_cell(const struct coord *c, uint32_t index, struct cell *to);
 /* The first block of extent `index`, or 0. */
 BECK_PRIVATE uint32_t coord_extent_block(const struct coord *c, uint32_t index);
@@ -212,8 +215,8 @@ BECK_PRIVATE void coord_wait_stable(const struct cell_ref *cell, uint64_t target
 /* ---- Syncs: intents and poison [Y1]..[Y4] ---- */
 BECK_PRIVATE void coord_sync_begin(struct coord *c);
 BECK_PRIVATE void coord_sync_end(struct coord *c);
-/* Is no intent left that was set before this handle joined? Else it can vouch only for bytes that it
- * wrote, or wrote again. [Y3] */
+/* Is no intent left that was set before this handle joined? Else it can vouch only for bytes that
+ * it wrote, or wrote again. [Y3] */
 BECK_PRIVATE bool coord_may_publish(const struct coord *c);
 /* Settle the intents of the dead. */
 BECK_PRIVATE void coord_settle(struct coord *c);

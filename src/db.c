@@ -159,7 +159,8 @@ static int fill_cells(struct beck *db, const struct recovery *r)
         const struct partition_end *e = &r->ends[i];
         rc = catalog_make_cells(&db->cat, e->topic, e->index, e->index + 1);
         if (rc == 0) rc = catalog_cell(&db->cat, e->topic, e->index, &ref);
-        if (rc == 0) partition_reset_cell(ref.rw, e->topic, e->index, &e->tail, e->stable, e->suspect);
+        if (rc == 0)
+            partition_reset_cell(ref.rw, e->topic, e->index, &e->tail, e->stable, e->suspect);
     }
     return rc;
 }
@@ -192,8 +193,8 @@ static int recover_alone(struct beck *db, const struct superblock *super, enum r
     if (rc == 0) rc = catalog_load(&db->cat, super, UINT64_MAX);
     if (rc == 0) rc = recover_find_ends(&r);
     atomic_store(&cell.rw->visible, db->cat.at.next);
-    /* The old mark stays until what recovery found is stable: whoever has to do it again shall trust
-     * no more than we did. Then the file is marked as ours. */
+    /* The old mark stays until what recovery found is stable: whoever has to do it again shall
+     * trust no more than we did. Then the file is marked as ours. */
     atomic_store(&h->unclean, r.clean ? 0 : 1);
     if (rc == 0 && !r.clean) rc = recover_apply(&r);
     if (rc == 0 && !r.clean) {
@@ -286,9 +287,9 @@ static int private_cells(struct beck *db, const struct recovery *r)
     return 0;
 }
 
-/* What a crash left is read from the device, around the page cache: nobody shall act on what a power loss
- * could still take back. A sync would not do: if it is the one to see an error, a handle that must not
- * write can leave no word of it behind. */
+/* What a crash left is read from the device, around the page cache: nobody shall act on what a
+ * power loss could still take back. A sync would not do: if it is the one to see an error, a handle
+ * that must not write can leave no word of it behind. */
 static int attach_private(struct beck *db)
 {
     struct superblock super;
@@ -354,8 +355,8 @@ static int attach_readonly(struct beck *db)
     return rc;
 }
 
-/* The area was built or zeroed by others since; or, with nobody there, somebody came and went: every
- * session that modifies the file raises the superblocks' sequence. */
+/* The area was built or zeroed by others since; or, with nobody there, somebody came and went:
+ * every session that modifies the file raises the superblocks' sequence. */
 bool db_moved(struct beck *db)
 {
     struct superblock super;
@@ -384,7 +385,8 @@ int db_cell(struct beck *db, uint64_t topic, uint32_t index, struct cell_ref *ce
     for (;;) {
         int rc = catalog_cell(&db->cat, topic, index, cell);
         if (!db_moved(db)) return rc;
-        if ((rc = db_follow(db)) < 0) return rc; /* the last writer left meanwhile, or the first came */
+        /* the last writer left meanwhile, or the first came */
+        if ((rc = db_follow(db)) < 0) return rc;
     }
 }
 

@@ -25,8 +25,8 @@ struct beck_topic {
     char *name;
     _Atomic uint64_t catalog_seen; /* how much of the catalog `config` knows */
     struct live_config config;
-    _Atomic uint32_t turn;            /* spreads records without a key */
-    pthread_mutex_t mutex;            /* guards making parts */
+    _Atomic uint32_t turn;                                    /* spreads records without a key */
+    pthread_mutex_t mutex;                                    /* guards making parts */
     struct partition_chunk *_Atomic chunks[PARTITION_CHUNKS]; /* made when first used */
 };
 
@@ -57,13 +57,14 @@ struct beck {
     _Atomic uint64_t epoch; /* rises when a read-only handle had to attach again */
     _Atomic uint64_t watched_instance;
     uint64_t watched_sequence; /* of the superblock, in a private view */
-    struct beck *list_next; /* the process-wide list that fork needs */
+    struct beck *list_next;    /* the process-wide list that fork needs */
     struct beck *list_prev;
 };
 
 BECK_PRIVATE int db_open(struct beck *db, const char *path, const beck_options *options);
 BECK_PRIVATE int db_close(struct beck *db);
-/* Before anything of the handle is given back: in a child that no fork handler saw nothing is ours. */
+/* Before anything of the handle is given back: in a child that no fork handler saw nothing is ours.
+ * */
 BECK_PRIVATE void db_before_close(struct beck *db);
 /* FORKED in a child of the process that opened; the guard of every public call. */
 BECK_PRIVATE int db_usable(const struct beck *db);

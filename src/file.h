@@ -32,10 +32,11 @@ BECK_PRIVATE bool file_same_boot(const struct file *f, const struct superblock *
 /* Make an empty file: an empty catalog with its spare segment. Gate held. */
 BECK_PRIVATE int file_format(struct file *f, uint32_t application_id);
 
-/* MOVED when the file no longer has a name: what is written to it would vanish with the last handle. */
+/* MOVED when the file no longer has a name: what is written to it would vanish with the last
+ * handle. */
 BECK_PRIVATE int file_check_there(const struct file *f);
-/* From now on read what the device holds, or again what the page cache shows. Where the file system has no
- * device behind it nothing changes. */
+/* From now on read what the device holds, or again what the page cache shows. Where the file system
+ * has no device behind it nothing changes. */
 BECK_PRIVATE int file_read_device(struct file *f, bool device);
 
 /* Bytes [from, from + bytes) of a segment. CORRUPT when they lie outside of it. */

@@ -11,9 +11,9 @@
  * included. */
 BECK_PRIVATE int index_build(const struct segment_place *place, uint64_t base_offset,
                              const uint8_t *data, uint64_t end, struct buf *out);
-/* Build and write the index of a segment whose frames end at `end`, all of them inside the file. What
- * it needs lies behind `end`, *index_at and *index_bytes tell where; both 0 when there is none, which
- * is no error: the segment is only slower to search. */
+/* Build and write the index of a segment whose frames end at `end`, all of them inside the file.
+ * What it needs lies behind `end`, *index_at and *index_bytes tell where; both 0 when there is
+ * none, which is no error: the segment is only slower to search. */
 BECK_PRIVATE void index_write(const struct file *f, const struct segment_place *place,
                               uint64_t base_offset, uint32_t end, uint32_t *index_at,
                               uint32_t *index_bytes);

@@ -95,8 +95,8 @@ static uint64_t frame_proves(const struct frame *f, uint64_t base_offset)
     return f->stable == 0 ? 0 : base_offset + f->stable - 1;
 }
 
-/* Look at every intact frame from `at` on: the greatest stable offset they tell, and where the last of
- * them ends. */
+/* Look at every intact frame from `at` on: the greatest stable offset they tell, and where the last
+ * of them ends. */
 static void look_ahead(const struct segment_place *place, struct log_position at,
                        const uint8_t *data, uint64_t end, uint64_t base_offset, uint64_t *proved,
                        uint64_t *intact_end)
@@ -143,7 +143,8 @@ static void scan_bytes(const struct segment_place *place, const uint8_t *data, u
             s->lost_to = to;
             s->lost_at = s->end.position;
         }
-        if (behind.next > s->durable) { /* the hole reaches above what is durable: so does the end */
+        /* the hole reaches above what is durable: so does the end */
+        if (behind.next > s->durable) {
             s->end.next = s->durable;
             s->beyond_from = behind.next;
             s->beyond_to = intact;

@@ -63,8 +63,8 @@ BECK_PRIVATE int os_sync(const struct os_file *f);
 BECK_PRIVATE int os_sync_directory(const char *path);
 /* Start writing these bytes to the device; a hint. */
 BECK_PRIVATE void os_writeback(const struct os_file *f, uint64_t at, uint64_t bytes);
-/* The same file once more, for reading what the device holds, whatever the page cache says. UNSUPPORTED
- * where the file system knows no such thing. */
+/* The same file once more, for reading what the device holds, whatever the page cache says.
+ * UNSUPPORTED where the file system knows no such thing. */
 BECK_PRIVATE int os_open_direct(const struct os_file *f, struct os_file *direct);
 
 /* ---- Mappings, shared; `at` is a multiple of 16 KiB; they may reach behind the end of the file.
@@ -93,7 +93,8 @@ BECK_PRIVATE int os_unlock(const struct os_file *f, uint64_t byte);
 BECK_PRIVATE int os_locked_by_other(const struct os_file *f, uint64_t byte, uint64_t count,
                                     bool *locked);
 
-/* ---- Waiting. All return early now and then; the caller looks again. True: a signal handler ran. ---- */
+/* ---- Waiting. All return early now and then; the caller looks again. True: a signal handler ran.
+ * ---- */
 BECK_PRIVATE bool os_wait(const _Atomic uint32_t *word, uint32_t expected, uint32_t timeout_ms);
 #define OS_WAITV_MAX 128u
 struct os_wait_item {
@@ -101,12 +102,13 @@ struct os_wait_item {
     uint32_t expected;
 };
 /* *supported is false when the system has no such call: wait on one word instead. */
-BECK_PRIVATE bool os_wait_many(const struct os_wait_item *items, size_t count, uint32_t timeout_ms, bool *supported);
+BECK_PRIVATE bool os_wait_many(const struct os_wait_item *items, size_t count, uint32_t timeout_ms,
+                               bool *supported);
 BECK_PRIVATE void os_wake(_Atomic uint32_t *word, int32_t count);
 BECK_PRIVATE bool os_sleep_ms(uint32_t ms);
 
 /* ---- Clocks, chance, identity ---- */
-BECK_PRIVATE int64_t os_now_ms(void);       /* since 1970, may jump */
+BECK_PRIVATE int64_t os_now_ms(void); /* since 1970, may jump */
 /* The same, up to a tick of the kernel (1 to 10 ms) behind, at a fifth of the price. */
 BECK_PRIVATE int64_t os_now_coarse_ms(void);
 BECK_PRIVATE int64_t os_monotonic_ms(void); /* never compared between processes */

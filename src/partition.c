@@ -313,8 +313,7 @@ static int roll_if_needed(struct partition *p, uint64_t span)
     int rc = 0;
     cell_tail_get(p->cell.rw, &tail);
     /* Who deleted the topic may have died before it could mark the cell. */
-    if (catalog_topic_gone(p->cat, p->topic))
-        atomic_store(&p->cell.rw->state, CELL_DELETED);
+    if (catalog_topic_gone(p->cat, p->topic)) atomic_store(&p->cell.rw->state, CELL_DELETED);
     if (atomic_load(&p->cell.rw->state) != CELL_LIVE) rc = partition_gone(p);
     if (rc == 0 && tail.segment != 0) rc = use_segment(p, tail.segment);
     if (rc == 0 && needs_roll(p, &tail, span)) rc = roll(p, span);
@@ -455,7 +454,8 @@ int partition_append(struct partition *p, const struct partition_batch *batch, u
 /* ---- Group commit ---- */
 
 /* What is done to the bytes [from, to) of one segment that are not known to be stable. */
-typedef int (*unstable_fn)(struct partition *p, const struct segment *s, uint64_t from, uint64_t to);
+typedef int (*unstable_fn)(struct partition *p, const struct segment *s, uint64_t from,
+                           uint64_t to);
 
 static int sync_failed(struct partition *p)
 {
@@ -488,8 +488,8 @@ static int sync_sealed(struct partition *p, const struct segment *s, uint64_t fr
     return rc;
 }
 
-/* Write what others wrote once more, so that the next sync of this descriptor is proof of it. What is
- * in the page cache is believed only where guard and CRC agree. Holds: partition lock. [Y3] */
+/* Write what others wrote once more, so that the next sync of this descriptor is proof of it. What
+ * is in the page cache is believed only where guard and CRC agree. Holds: partition lock. [Y3] */
 static int write_again(struct partition *p, const struct segment *s, uint64_t from, uint64_t to)
 {
     struct log_position at = log_begin(s->base);
@@ -505,7 +505,8 @@ static int write_again(struct partition *p, const struct segment *s, uint64_t fr
         rc = err_set(BECK_IO, "segment %llu is damaged before it became stable",
                      (unsigned long long)s->place.id);
     if (rc == 0)
-        rc = os_write(&p->cat->file->os, data + from, (size_t)(to - from), place_at(&s->place) + from);
+        rc = os_write(&p->cat->file->os, data + from, (size_t)(to - from),
+                      place_at(&s->place) + from);
     free(data);
     return rc;
 }

@@ -159,7 +159,8 @@ static int topic_insert(struct picture *p, struct topic_picture *t)
     size_t capacity = p->topics_capacity;
     int rc = buf_grow_array((void **)&p->by_id, p->topics, &capacity, sizeof *p->by_id);
     if (rc == 0)
-        rc = buf_grow_array((void **)&p->by_name, p->topics, &p->topics_capacity, sizeof *p->by_name);
+        rc = buf_grow_array((void **)&p->by_name, p->topics, &p->topics_capacity,
+                            sizeof *p->by_name);
     if (rc < 0) return rc;
     size_t id_at = id_search(p, t->id), name_at = name_search(p, t->name);
     size_t behind_id = p->topics - id_at, behind_name = p->topics - name_at;
@@ -231,7 +232,8 @@ static int apply_topic(struct picture *p, const struct entry *e)
 
 static int retire(struct picture *p, const struct segment *s, uint64_t topic)
 {
-    int rc = buf_grow_array((void **)&p->retired, p->retired_count, &p->retired_capacity, sizeof *p->retired);
+    int rc = buf_grow_array((void **)&p->retired, p->retired_count, &p->retired_capacity,
+                            sizeof *p->retired);
     if (rc == 0) p->retired[p->retired_count++] = (struct retired){s->place, topic};
     return rc;
 }
@@ -288,10 +290,12 @@ static int apply_add(struct picture *p, const struct entry *e)
         return err_set(BECK_CORRUPT, "catalog: segment %llu is impossible", id);
 
     size_t capacity = part->capacity;
-    int rc = buf_grow_array((void **)&part->segments, part->count, &capacity, sizeof *part->segments);
+    int rc =
+        buf_grow_array((void **)&part->segments, part->count, &capacity, sizeof *part->segments);
     part->capacity = (uint32_t)capacity;
     if (rc == 0)
-        rc = buf_grow_array((void **)&p->owners, p->owner_count, &p->owner_capacity, sizeof *p->owners);
+        rc = buf_grow_array((void **)&p->owners, p->owner_count, &p->owner_capacity,
+                            sizeof *p->owners);
     if (rc == 0) rc = space_take(&p->space, e->place.block, e->place.blocks); /* [K3] */
     if (rc < 0) return rc;
     part->segments[part->count++] = (struct segment){

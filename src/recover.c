@@ -1,9 +1,9 @@
 /* recover.c -- after a crash: the end of every partition, then a sealed start */
 /*
  * The catalog has been read. Then, in this order: cut each partition at its end -> sync what
- * survives of `sync` topics -> seal and retire in one catalog batch -> publish -> appends. It can be interrupted
- * anywhere and done again: until the batch is stable nothing has changed, after it there is nothing
- * unsealed left.
+ * survives of `sync` topics -> seal and retire in one catalog batch -> publish -> appends. It can
+ * be interrupted anywhere and done again: until the batch is stable nothing has changed, after it
+ * there is nothing unsealed left.
  *
  *  [V1] below what is known durable nothing is cut: damage there stays, is reported, and reads
  *       as a gap
@@ -12,8 +12,9 @@
  *       through
  *
  * After a kill -9 the page cache tells the truth, but not every byte in it is known to be on the
- * device: an error may have been told to a process that died of it. So what a sync was under way for
- * is written again. After a sync that failed (poison) the device is read instead, around the cache.
+ * device: an error may have been told to a process that died of it. So what a sync was under way
+ * for is written again. After a sync that failed (poison) the device is read instead, around the
+ * cache.
  *
  * Durable is: what a TAIL or SEAL calls stable, what any intact frame's `stable` proves (a later
  * segment proves all earlier ones), and, when the page cache was never lost, whatever is intact. */
@@ -47,7 +48,8 @@ static void say(struct recovery *r, const char *format, ...)
 
 static int add_entry(struct recovery *r, const struct entry *e)
 {
-    int rc = buf_grow_array((void **)&r->entries, r->entry_count, &r->entry_capacity, sizeof *r->entries);
+    int rc = buf_grow_array((void **)&r->entries, r->entry_count, &r->entry_capacity,
+                            sizeof *r->entries);
     if (rc == 0) r->entries[r->entry_count++] = *e;
     return rc;
 }
@@ -55,7 +57,7 @@ static int add_entry(struct recovery *r, const struct entry *e)
 static int add_survivor(struct recovery *r, const struct segment_place *place, uint32_t end)
 {
     int rc = buf_grow_array((void **)&r->survivors, r->survivor_count, &r->survivor_capacity,
-                  sizeof *r->survivors);
+                            sizeof *r->survivors);
     if (rc == 0) r->survivors[r->survivor_count++] = (struct survivor){*place, end};
     return rc;
 }
@@ -278,8 +280,8 @@ static void write_index(struct recovery *r, struct entry *seal)
     seal->place.blocks = (uint32_t)(align_up(used, BLOCK_BYTES) / BLOCK_BYTES);
 }
 
-/* Sync the bytes of a survivor. After a sync whose end nobody saw they are written again first: only
- * then is the result of this descriptor's own sync proof. */
+/* Sync the bytes of a survivor. After a sync whose end nobody saw they are written again first:
+ * only then is the result of this descriptor's own sync proof. */
 static int make_stable(struct recovery *r, const struct survivor *s)
 {
     struct file *f = r->cat->file;

@@ -22,10 +22,10 @@ struct survivor {
 
 struct recovery {
     struct catalog *cat;
-    bool clean;        /* the clean mark was there: the catalog's tails are the truth */
-    bool trusted;      /* same boot, same inode, no failed sync: the page cache was never lost */
+    bool clean;           /* the clean mark was there: the catalog's tails are the truth */
+    bool trusted;         /* same boot, same inode, no failed sync: the page cache was never lost */
     enum residue residue; /* what the last users left of their syncs */
-    struct buf report; /* text, one finding a line, NUL-terminated when not empty */
+    struct buf report;    /* text, one finding a line, NUL-terminated when not empty */
     /* one for each partition of the picture, by topic id and partition */
     struct partition_end *ends;
     size_t count;
@@ -39,8 +39,8 @@ struct recovery {
 
 /* Find the end of every partition; nothing is written. */
 BECK_PRIVATE int recover_find_ends(struct recovery *r);
-/* Make it last: what counts of `sync` topics is synced, unsealed segments are sealed, what follows a cut
- * is retired, in one catalog batch. Then every end has segment 0. Alone, under the gate. */
+/* Make it last: what counts of `sync` topics is synced, unsealed segments are sealed, what follows
+ * a cut is retired, in one catalog batch. Then every end has segment 0. Alone, under the gate. */
 BECK_PRIVATE int recover_apply(struct recovery *r);
 BECK_PRIVATE void recover_free(struct recovery *r);
 

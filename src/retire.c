@@ -7,7 +7,8 @@
  *       byte, and one that was inside has left
  *
  * The scan of the pins comes after the news is visible ([R2], coord.c); a reader that pins later
- * sees the news. A crash between any two steps leaves retired segments, and the next one to look goes on. */
+ * sees the news. A crash between any two steps leaves retired segments, and the next one to look
+ * goes on. */
 #include "retire.h"
 
 #include <stdlib.h>

@@ -10,8 +10,8 @@ BECK_PRIVATE int retire_unused(struct catalog *cat);
 /* The same for somebody who is waiting anyway: takes the catalog's lock if there is something to
  * do. */
 BECK_PRIVATE void retire_look(struct catalog *cat);
-/* Mark the cells of a topic whose DELETE is stable, and see whether all are quiet: then no writer is
- * inside any more. Waits for nobody. Holds: catalog. */
+/* Mark the cells of a topic whose DELETE is stable, and see whether all are quiet: then no writer
+ * is inside any more. Waits for nobody. Holds: catalog. */
 BECK_PRIVATE int retire_mark_topic(struct catalog *cat, uint64_t topic, bool *quiet);
 
 #endif

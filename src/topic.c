@@ -288,7 +288,8 @@ int topic_append(struct beck_topic *topic, uint32_t partition, const beck_record
                      partition, topic->config.partitions - 1);
     if (rc == 0) rc = topic_partition(topic, partition, &p);
     if (rc == 0)
-        rc = batch_measure(records, count, os_now_coarse_ms(), topic->config.max_message_bytes, &plan);
+        rc = batch_measure(records, count, os_now_coarse_ms(), topic->config.max_message_bytes,
+                           &plan);
     if (rc < 0) return rc;
     uint64_t span = frame_span(plan.bytes);
     if (span > sizeof small && (bytes = malloc((size_t)span)) == NULL)

@@ -151,7 +151,8 @@ static int check_segment(struct check *c, const struct segment *s, uint64_t limi
     return rc;
 }
 
-/* A topic may be deleted, and its space used again, while we read: then what we found means nothing. */
+/* A topic may be deleted, and its space used again, while we read: then what we found means
+ * nothing. */
 static int judge(struct check *c, uint64_t topic, uint32_t index, uint64_t segment)
 {
     if (c->held.size == 0) return 0;
@@ -214,7 +215,7 @@ static int check_partition(struct check *c, uint64_t topic, uint32_t index)
 }
 
 int verify_file(struct beck *db, beck_check_callback finding, beck_progress_callback progress,
-               void *context, beck_check_summary *summary)
+                void *context, beck_check_summary *summary)
 {
     struct check c = {.db = db, .finding = finding, .progress = progress, .context = context};
     char name[BECK_TOPIC_NAME_MAX + 1] = "";

@@ -5,7 +5,7 @@
 #include "db.h"
 
 BECK_PRIVATE int verify_file(struct beck *db, beck_check_callback finding,
-                            beck_progress_callback progress, void *context,
-                            beck_check_summary *summary);
+                             beck_progress_callback progress, void *context,
+                             beck_check_summary *summary);
 
 #endif
