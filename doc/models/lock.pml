@@ -58,23 +58,24 @@
 #define CAT     0
 #define PART    1
 
-/* A lock word: generation << 3 | contended << 2 | slot + 1. */
-#define BIT       4
-#define LOW(w)    ((w) & 7)
-#define SLOT(w)   (((w) & 3) - 1)
-#define GEN(w)    ((w) >> 3)
-#define MINE      ((gen[slot] << 3) | (slot + 1))
+/* A lock word: generation << 4 | contended << 3 | slot + 1. The low half is what a futex compares. */
+#define BIT       8
+#define LOW(w)    ((w) & 15)
+#define SLOT(w)   (((w) & 7) - 1)
+#define GEN(w)    ((w) >> 4)
+#define MINE      ((gen[slot] << 4) | (slot + 1))
+#define NO_SLOT(w) (((w) & 7) == 7)
 
 #ifdef BROKEN_WITHOUT_BIT
-#define NOBODY    (31 << 3 | 3)
+#define NOBODY    7
 #else
-#define NOBODY    (31 << 3 | BIT | 3)     /* a generation that no slot reaches */
+#define NOBODY    (BIT | 7)
 #endif
 
 #ifdef NO_GENERATION
-#define DEAD(w)   (!locked[SLOT(w)])
+#define DEAD(w)   (NO_SLOT(w) || !locked[SLOT(w)])
 #else
-#define DEAD(w)   (!locked[SLOT(w)] || gen[SLOT(w)] != GEN(w))          /* [S1] */
+#define DEAD(w)   (NO_SLOT(w) || !locked[SLOT(w)] || gen[SLOT(w)] != GEN(w))    /* [S1] */
 #endif
 
 bool locked[3];         /* the kernel's lock on a slot's byte */
