@@ -303,6 +303,14 @@ int beck_poll(beck_consumer *consumer, size_t max_records, int32_t timeout_ms,
     return rc < 0 ? rc : consumer_poll(consumer, max_records, timeout_ms, records, count);
 }
 
+int beck_wakeup(beck_consumer *consumer)
+{
+    if (consumer == NULL) return err_set(BECK_INVALID, "beck_wakeup: missing argument");
+    int rc = db_usable(consumer_db(consumer));
+    if (rc == 0) consumer_wakeup(consumer);
+    return rc;
+}
+
 int beck_event(beck_consumer *consumer, beck_event_info *event)
 {
     if (consumer == NULL || event == NULL)

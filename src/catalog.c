@@ -265,6 +265,14 @@ bool catalog_moved(const struct catalog *cat)
            atomic_load_explicit(&cat->seen, memory_order_relaxed);
 }
 
+/* No picture at all: the next refresh loads one. */
+static void forget_for_now(struct catalog *cat)
+{
+    catalog_forget(cat);
+    cat->at = log_begin(UINT64_MAX);
+    cat->root_flips = UINT64_MAX;
+}
+
 /* Others may flip the root while we read: then bytes of the old chain stop making sense, and the
  * number of flips has moved. What the superblock's root leads to is stable up to its own mark, even
  * where `visible` does not tell yet. */
@@ -290,16 +298,17 @@ static int refresh(struct catalog *cat)
             return 0;
         }
         if (rc < 0 && atomic_load(&coord_header_ro(cat->coord)->root_flips) == flips && tries > 1)
-            return rc;
+            break;
     }
-    return rc < 0 ? rc : err_set(BECK_BUSY, "the catalog keeps moving");
+    if (rc == 0) rc = err_set(BECK_BUSY, "the catalog keeps moving");
+    forget_for_now(cat); /* half a picture is worse than none */
+    return rc;
 }
 
 int catalog_join(struct catalog *cat)
 {
     pthread_mutex_lock(&cat->mutex);
-    cat->at = log_begin(UINT64_MAX);
-    cat->root_flips = UINT64_MAX; /* no picture yet: load one */
+    forget_for_now(cat);
     int rc = refresh(cat);
     pthread_mutex_unlock(&cat->mutex);
     return rc;
@@ -474,7 +483,7 @@ static void reload(struct catalog *cat)
     int rc = file_read_super(cat->file, &super);
     if (rc == 1)
         rc = load(cat, &super, max_u64(atomic_load(&cell.ro->visible), super.catalog_next));
-    if (rc < 0) catalog_forget(cat); /* the next refresh tries again */
+    if (rc < 0) forget_for_now(cat);
     (void)err_set(BECK_IO, "%s", message);
 }
 

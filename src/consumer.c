@@ -51,6 +51,8 @@ struct beck_consumer {
     uint64_t epoch;
     uint64_t catalog_seen;
     int64_t looked_at;
+    _Atomic uint32_t stop;                  /* beck_wakeup was called */
+    _Atomic(_Atomic uint32_t *) stop_bell; /* one of those this consumer sleeps on; NULL = none yet */
 };
 
 struct beck *consumer_db(const struct beck_consumer *c)
@@ -96,9 +98,9 @@ static int start_reader(const struct beck_consumer *c, struct reader *r)
     case BECK_START_TIME: return reader_seek_time(r, c->start_value);
     default: /* BECK_START_OFFSET */
         if (value > visible)
-            return err_set(BECK_RANGE, "topic %s:%u ends at offset %llu, before %llu",
-                           r->topic_name, r->index, (unsigned long long)visible,
-                           (unsigned long long)value);
+            return err_set(BECK_RANGE, "offset %llu is out of range: topic %s:%u ends at offset %llu",
+                           (unsigned long long)value, r->topic_name, r->index,
+                           (unsigned long long)visible);
         reader_seek(r, value);
     }
     return 0;
@@ -366,7 +368,14 @@ static int wait_a_while(struct beck_consumer *c, uint32_t ms)
         c->cells[i] = c->parts[i]->reader.cell;
         c->seen[i] = c->parts[i]->reader.next;
     }
-    if (coord_wait_readers(&c->db->coord, c->cells, c->seen, c->part_count, ms)) return 0;
+    struct reader_wait wait = {c->cells, c->seen, c->part_count, &c->stop};
+    if (c->part_count > 0) {
+        const struct cell_ref *first = &c->cells[0];
+        atomic_store(&c->stop_bell, first->rw != NULL ? &first->rw->bell
+                                                      : (_Atomic uint32_t *)(uintptr_t)&first->ro->bell);
+    }
+    bool interrupted = coord_wait_readers(&c->db->coord, &wait, ms);
+    if (atomic_exchange(&c->stop, 0) != 0 || interrupted) return 0;
     for (size_t i = 0; i < c->part_count; i++)
         if (has_news(&c->parts[i]->reader)) return 1;
     int64_t now = os_monotonic_ms();
@@ -395,6 +404,13 @@ int consumer_poll(struct beck_consumer *c, size_t max, int32_t timeout_ms,
     return rc;
 }
 
+void consumer_wakeup(struct beck_consumer *c)
+{
+    atomic_store(&c->stop, 1);
+    _Atomic uint32_t *bell = atomic_load(&c->stop_bell);
+    if (bell != NULL) coord_stop_waiting(&c->db->coord, bell);
+}
+
 int consumer_event(const struct beck_consumer *c, beck_event_info *event)
 {
     *event = c->event;
@@ -420,8 +436,9 @@ int consumer_seek(struct beck_consumer *c, const char *topic, int32_t partition,
     int rc = keep_up(c);
     if (rc < 0) return rc;
     if (offset < 0 || (uint64_t)offset > reader_visible(r))
-        return err_set(BECK_RANGE, "topic %s:%d ends at offset %llu, before %lld", topic, partition,
-                       (unsigned long long)reader_visible(r), (long long)offset);
+        return err_set(BECK_RANGE, "offset %lld is out of range: topic %s:%d ends at offset %llu",
+                       (long long)offset, topic, partition,
+                       (unsigned long long)reader_visible(r));
     reader_seek(r, (uint64_t)offset);
     return 0;
 }

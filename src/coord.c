@@ -489,37 +489,46 @@ void coord_wake_writers(struct cell *cell)
 }
 
 /* Set the flag of every cell, fence, and tell whether all still show what was seen. [W1] */
-static bool still_as_seen(const struct cell_ref *cells, const uint64_t *seen, size_t count,
-                          uint32_t flag)
+static bool still_as_seen(const struct reader_wait *w, uint32_t flag)
 {
-    for (size_t i = 0; i < count; i++)
-        if (cells[i].rw != NULL) atomic_fetch_or(&cells[i].rw->waiters, flag);
+    for (size_t i = 0; i < w->count; i++)
+        if (w->cells[i].rw != NULL) atomic_fetch_or(&w->cells[i].rw->waiters, flag);
     atomic_thread_fence(memory_order_seq_cst);
-    for (size_t i = 0; i < count; i++)
-        if (atomic_load(&cells[i].ro->visible) != seen[i] ||
-            atomic_load(&cells[i].ro->state) != CELL_LIVE)
+    for (size_t i = 0; i < w->count; i++)
+        if (atomic_load(&w->cells[i].ro->visible) != w->seen[i] ||
+            atomic_load(&w->cells[i].ro->state) != CELL_LIVE)
             return false;
-    return true;
+    return atomic_load(w->stop) == 0;
 }
 
-bool coord_wait_readers(const struct coord *c, const struct cell_ref *cells, const uint64_t *seen,
-                        size_t count, uint32_t timeout_ms)
+bool coord_wait_readers(const struct coord *c, const struct reader_wait *w, uint32_t timeout_ms)
 {
     struct os_wait_item items[OS_WAITV_MAX];
     bool supported = true;
-    if (count == 0) return os_sleep_ms(timeout_ms);
-    if (count <= OS_WAITV_MAX) {
-        for (size_t i = 0; i < count; i++)
-            items[i] = (struct os_wait_item){&cells[i].ro->bell, atomic_load(&cells[i].ro->bell)};
-        if (!still_as_seen(cells, seen, count, WAIT_HERE)) return false;
-        if (count == 1) return os_wait(items[0].word, items[0].expected, timeout_ms);
-        bool interrupted = os_wait_many(items, count, timeout_ms, &supported);
+    if (w->count == 0) return os_sleep_ms(timeout_ms);
+    if (w->count <= OS_WAITV_MAX) {
+        for (size_t i = 0; i < w->count; i++) {
+            const _Atomic uint32_t *bell = &w->cells[i].ro->bell;
+            items[i] = (struct os_wait_item){bell, atomic_load(bell)};
+        }
+        if (!still_as_seen(w, WAIT_HERE)) return false;
+        if (w->count == 1) return os_wait(items[0].word, items[0].expected, timeout_ms);
+        bool interrupted = os_wait_many(items, w->count, timeout_ms, &supported);
         if (supported) return interrupted;
     }
     const struct coord_header *h = coord_header_ro(c);
     uint32_t bell = atomic_load(&h->bell);
-    if (!still_as_seen(cells, seen, count, WAIT_HEADER)) return false;
+    if (!still_as_seen(w, WAIT_HEADER)) return false;
     return os_wait(&h->bell, bell, timeout_ms); /* [W2] */
+}
+
+void coord_stop_waiting(const struct coord *c, _Atomic uint32_t *bell)
+{
+    atomic_fetch_add(bell, 1);
+    os_wake(bell, INT32_MAX);
+    if (c->rw.data == NULL) return;
+    atomic_fetch_add(&coord_header(c)->bell, 1);
+    os_wake(&coord_header(c)->bell, INT32_MAX);
 }
 
 void coord_wait_stable(const struct cell_ref *cell, uint64_t target, uint32_t timeout_ms)

@@ -201,13 +201,21 @@ BECK_PRIVATE void cell_tail_set(struct cell *cell, const struct tail *tail);
 BECK_PRIVATE void word_raise(_Atomic uint64_t *word, uint64_t to); /* compare-and-swap-max */
 
 /* ---- Waiting [W1] [W2] ---- */
+struct reader_wait {
+    const struct cell_ref *cells;
+    const uint64_t *seen;
+    size_t count;
+    const _Atomic uint32_t *stop;
+};
 /* After raising visible: wake whoever may wait for it. */
 BECK_PRIVATE void coord_wake_readers(const struct coord *c, struct cell *cell);
 BECK_PRIVATE void coord_wake_writers(struct cell *cell);
-/* Wait until some cell's visible moves away from what `seen` says; returns early at will. True: a
- * signal handler ran. */
-BECK_PRIVATE bool coord_wait_readers(const struct coord *c, const struct cell_ref *cells,
-                                     const uint64_t *seen, size_t count, uint32_t timeout_ms);
+/* Wait until some cell's visible moves away from what `seen` says, or *stop is not 0; returns early at
+ * will. True: a signal handler ran. */
+BECK_PRIVATE bool coord_wait_readers(const struct coord *c, const struct reader_wait *wait,
+                                     uint32_t timeout_ms);
+/* After setting *stop: wake the one who waits with these cells. Safe in a signal handler. */
+BECK_PRIVATE void coord_stop_waiting(const struct coord *c, _Atomic uint32_t *bell);
 /* Wait while `stable` is below target; returns early at will. */
 BECK_PRIVATE void coord_wait_stable(const struct cell_ref *cell, uint64_t target,
                                     uint32_t timeout_ms);

@@ -468,22 +468,20 @@ int db_refresh(struct beck *db)
 }
 
 struct entry_list {
-    struct entry entries[128];
+    struct entry *entries;
     size_t count;
+    size_t capacity;
 };
 
-static int list_entry(struct beck *db, struct entry_list *list, const struct entry *e)
+static int list_entry(struct entry_list *list, const struct entry *e)
 {
-    if (e != NULL) list->entries[list->count++] = *e;
-    if (list->count == 0 || (e != NULL && list->count < 128)) return 0;
-    int rc = catalog_append(&db->cat, list->entries, list->count);
-    list->count = 0;
+    int rc = buf_grow_array((void **)&list->entries, list->count, &list->capacity, sizeof *e);
+    if (rc == 0) list->entries[list->count++] = *e;
     return rc;
 }
 
 /* Sealed segments that were synced after they were sealed: from now on that is known. */
-static int write_seals(struct beck *db, const struct partition_picture *part,
-                       struct entry_list *list)
+static int list_seals(const struct partition_picture *part, struct entry_list *list)
 {
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < part->count; i++) {
@@ -496,39 +494,50 @@ static int write_seals(struct beck *db, const struct partition_picture *part,
                              .end = s->end,
                              .index_at = s->index_at,
                              .index_bytes = s->index_bytes};
-        if (s->sealed && s->stable < s->next) rc = list_entry(db, list, &seal);
+        if (s->sealed && s->stable < s->next) rc = list_entry(list, &seal);
     }
     return rc;
 }
 
-/* Tails of the partitions that moved since the catalog last heard of them. Everything is stable. */
+/* Where a partition ends, if the catalog has not heard of it. */
+static int list_tail(struct beck *db, uint64_t topic, uint32_t index,
+                     const struct partition_picture *part, struct entry_list *list)
+{
+    struct cell_ref ref;
+    struct tail tail;
+    int rc = catalog_cell(&db->cat, topic, index, &ref);
+    if (rc < 0) return rc;
+    cell_tail_get(ref.rw, &tail);
+    if (tail.segment == 0 || (part->has_tail && part->next == tail.next)) return 0;
+    struct entry e = {.type = ENTRY_TAIL,
+                      .topic = topic,
+                      .partition = index,
+                      .place.id = tail.segment,
+                      .next_offset = tail.next,
+                      .max_timestamp = tail.max_timestamp,
+                      .end = tail.position,
+                      .chain = tail.chain};
+    return list_entry(list, &e);
+}
+
+/* What the catalog has to know before the area goes. Everything is stable. First all is listed, then
+ * written: writing may make the picture anew. */
 static int write_tails(struct beck *db)
 {
     struct entry_list list = {.count = 0};
     const struct picture *p = &db->cat.picture;
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < p->topics; i++) {
-        for (uint32_t k = 0; rc == 0 && k < p->by_id[i]->partitions; k++) {
-            const struct partition_picture *part = &p->by_id[i]->parts[k];
-            struct cell_ref ref;
-            struct tail tail;
-            uint64_t id = p->by_id[i]->id;
-            if ((rc = catalog_cell(&db->cat, id, k, &ref)) < 0) break;
-            if ((rc = write_seals(db, part, &list)) < 0) break;
-            cell_tail_get(ref.rw, &tail);
-            if (tail.segment == 0 || (part->has_tail && part->next == tail.next)) continue;
-            struct entry e = {.type = ENTRY_TAIL,
-                              .topic = id,
-                              .partition = k,
-                              .place.id = tail.segment,
-                              .next_offset = tail.next,
-                              .max_timestamp = tail.max_timestamp,
-                              .end = tail.position,
-                              .chain = tail.chain};
-            rc = list_entry(db, &list, &e);
+        const struct topic_picture *t = p->by_id[i];
+        for (uint32_t k = 0; rc == 0 && k < t->partitions; k++) {
+            rc = list_seals(&t->parts[k], &list);
+            if (rc == 0) rc = list_tail(db, t->id, k, &t->parts[k], &list);
         }
     }
-    return rc < 0 ? rc : list_entry(db, &list, NULL);
+    for (size_t at = 0; rc == 0 && at < list.count; at += 128)
+        rc = catalog_append(&db->cat, list.entries + at, min_u64(list.count - at, 128));
+    free(list.entries);
+    return rc;
 }
 
 /* How long the file has to be: the last segment, if it is still open for appends, ends at its tail.

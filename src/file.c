@@ -32,8 +32,14 @@ static int file_open_path(struct file *f, const char *path, const beck_options *
     uint32_t mode = options->file_mode != 0 ? options->file_mode : 0644;
     bool readonly = (options->flags & BECK_OPEN_READONLY) != 0;
     int rc = os_open(path, readonly ? OS_READ : OS_WRITE, 0, &f->os);
+    if (rc == BECK_PERMISSION && !readonly && os_open(path, OS_READ, 0, &f->os) == 0) {
+        os_close(&f->os);
+        return err_set(BECK_PERMISSION, "no permission to write it; it may be opened read-only");
+    }
     if (rc != BECK_NOT_FOUND || readonly || (options->flags & BECK_OPEN_NO_CREATE)) return rc;
     rc = os_open(path, OS_CREATE, mode, &f->os);
+    if (rc == BECK_NOT_FOUND)
+        return err_set(rc, "the folder it should be made in does not exist");
     /* Somebody else created it between the two calls, or the name is a dangling link. */
     return rc == BECK_EXISTS ? os_open(path, OS_WRITE, 0, &f->os) : rc;
 }

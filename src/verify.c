@@ -227,10 +227,11 @@ int verify_file(struct beck *db, beck_check_callback finding, beck_progress_call
     pthread_mutex_lock(&db->cat.mutex);
     c.total = space_used(&db->cat.picture.space) * BLOCK_BYTES;
     pthread_mutex_unlock(&db->cat.mutex);
-    for (size_t i = 0; rc == 0 && !c.stopped; i++) {
-        uint64_t id = 0;
+    for (uint64_t id = 0; rc == 0 && !c.stopped;) { /* in the order of ids: topics come and go */
         uint32_t partitions = 0;
+        size_t i = 0;
         pthread_mutex_lock(&db->cat.mutex);
+        while (i < db->cat.picture.topics && db->cat.picture.by_id[i]->id <= id) i++;
         bool more = i < db->cat.picture.topics;
         if (more) {
             struct topic_picture *t = db->cat.picture.by_id[i];

@@ -568,6 +568,37 @@ START_TEST(others_do_not_end_a_wait)
 }
 END_TEST
 
+static void *wake_soon(void *consumer)
+{
+    struct timespec t = {.tv_nsec = 50000000};
+    nanosleep(&t, NULL);
+    beck_wakeup(consumer);
+    return NULL;
+}
+
+/* beck_wakeup ends a wait in another thread, and the next one when nobody waits; and only one. */
+START_TEST(wakeup_ends_one_wait)
+{
+    beck *db = open_db(path());
+    const beck_record *records;
+    size_t count;
+    pthread_t thread;
+    os_topic(db, "t", 1, 0);
+    beck_consumer *consumer = consume(db, "t", BECK_START_BEGINNING, 0);
+    ck_assert_int_eq(pthread_create(&thread, NULL, wake_soon, consumer), 0);
+    OK(db, beck_poll(consumer, 1, 20000, &records, &count));
+    ck_assert_uint_eq(count, 0);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    OK(db, beck_wakeup(consumer));
+    OK(db, beck_poll(consumer, 1, 20000, &records, &count));
+    ck_assert_uint_eq(count, 0);
+    int64_t before = clock_ms();
+    OK(db, beck_poll(consumer, 1, 300, &records, &count));
+    ck_assert_int_ge(clock_ms() - before, 250);
+    OK(db, beck_close(db));
+}
+END_TEST
+
 /* Nor does a wake-up that comes late, for a record that was read already. */
 static void *append_now_and_then(void *context)
 {
@@ -709,6 +740,7 @@ Suite *suite(void)
     tcase_add_test(c, wake_ups_are_prompt);
     tcase_add_test(c, others_do_not_end_a_wait);
     tcase_add_test(c, late_wake_ups_do_not_end_a_wait);
+    tcase_add_test(c, wakeup_ends_one_wait);
     tcase_add_test(c, signals_end_a_wait);
     tcase_add_loop_test(c, deleted_while_waiting, 0, 2);
     tcase_add_loop_test(c, deleted_and_made_again, 0, 2);

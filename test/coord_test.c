@@ -420,9 +420,17 @@ static struct cell_ref waited[CELLS_MAX];
 static uint64_t seen[CELLS_MAX];
 static _Atomic int64_t woken_at;
 
+static _Atomic uint32_t no_stop;
+
+static void wait_for(const struct cell_ref *cells, const uint64_t *values, size_t count)
+{
+    struct reader_wait wait = {cells, values, count, &no_stop};
+    (void)coord_wait_readers(b, &wait, 5000);
+}
+
 static void *wait_for_readers(void *count)
 {
-    coord_wait_readers(b, waited, seen, (size_t)(uintptr_t)count, 5000);
+    wait_for(waited, seen, (size_t)(uintptr_t)count);
     atomic_store(&woken_at, os_monotonic_ms());
     return NULL;
 }
@@ -461,13 +469,13 @@ START_TEST(who_has_news_does_not_wait)
     for (uint32_t i = 0; i < CELLS_MAX; i++) waited[i] = cell_of(b, i);
     int64_t before = os_monotonic_ms();
     seen[0] = 1; /* not what the cell says */
-    coord_wait_readers(b, waited, seen, 1, 5000);
-    coord_wait_readers(b, waited, seen, 3, 5000);
-    coord_wait_readers(b, waited, seen, CELLS_MAX, 5000);
+    wait_for(waited, seen, 1);
+    wait_for(waited, seen, 3);
+    wait_for(waited, seen, CELLS_MAX);
     seen[0] = 0;
     atomic_store(&waited[2].rw->state, CELL_DELETED);
-    coord_wait_readers(b, waited + 2, seen + 2, 1, 5000);
-    coord_wait_readers(b, waited, seen, 3, 5000);
+    wait_for(waited + 2, seen + 2, 1);
+    wait_for(waited, seen, 3);
     coord_wait_stable(&waited[0], 0, 5000); /* stable up to 0 */
     ck_assert_int_lt(os_monotonic_ms() - before, 1000);
     close_handles();

@@ -16,8 +16,6 @@
  *                                            comes after the wake and finds the word held
  * run: caught SLEEP_WITHOUT_LOOKING_AT_WORD  a writer that comes after the wake sleeps though nobody
  *                                            syncs
- * run: caught SLEEP_WITHOUT_LOOKING_AT_STABLE STOPPED
- *                                            a late one published before the flag was set
  * run: caught BELL_NOT_RAISED                the bell is not counted up: a writer falls asleep after
  *                                            its flag was taken
  * run: caught BELL_READ_LATE                 the bell is read after the words it stands for
@@ -120,15 +118,16 @@ inline wake()
     fi
 }
 
-#ifdef SLEEP_WITHOUT_LOOKING_AT_STABLE
-#define BELOW   true
-#else
-#define BELOW   (stable < target)
-#endif
 #ifdef SLEEP_WITHOUT_LOOKING_AT_WORD
 #define HELD    true
 #else
 #define HELD    (word != 0)
+#endif
+
+#if defined(STOPPED) && !defined(NOBODY_PASSES)
+#define LATE halted
+#else
+#define LATE false
 #endif
 
 /* [W1], for `stable`. The kernel compares the bell once more. */
@@ -139,7 +138,7 @@ inline wait_stable()
 #endif
     flag = true;
     if
-    :: BELOW ->
+    :: stable < target ->
         if
         :: HELD ->
 #ifdef BELL_READ_LATE
@@ -153,7 +152,7 @@ inline wait_stable()
             };
             if
             :: !asleep[me]
-            :: asleep[me] && (deaths > 0 || halted) -> asleep[me] = false   /* time-out */
+            :: asleep[me] && (deaths > 0 || LATE) -> asleep[me] = false   /* time-out */
             fi
         :: else
         fi
@@ -161,12 +160,6 @@ inline wait_stable()
     fi;
     b = 0
 }
-
-#if defined(STOPPED) && !defined(NOBODY_PASSES)
-#define LATE halted
-#else
-#define LATE false
-#endif
 
 inline commit()
 {

@@ -12,12 +12,14 @@
  * run: ok OLD=1
  * run: ok SECOND_THREAD
  * run: ok TWICE
- * run: ok TWICE REWRITE IDLE
- * run: caught TWICE IDLE                    who could settle is alive and makes no call: the
- *                                           newcomer waits for ever
- * run: caught TWICE NEWCOMER_PUBLISHES      a newcomer ignores intents
+ * run: ok TWICE IDLE                        who could settle is alive and makes no call: nobody waits
+ *                                           for it
+ * run: ok TWICE PASS                        whoever waits may sync for himself, as when the leader is
+ *                                           stopped
+ * run: caught TWICE NO_REWRITE              a newcomer ignores intents
  * run: caught TWICE DEAD_INTENTS_ONLY       a newcomer ignores the intent of a live handle that was
  *                                           stopped before it poisoned
+ * run: caught TWICE REWRITE_LATE            bytes are written again after the sync
  * run: caught TWICE POISON_BEFORE_INTENTS   poison is read, then the intents: the owner poisons and
  *                                           clears in between
  * run: caught NO_POISON_RECHECK             poison is read before the append only
@@ -31,12 +33,11 @@
  *                                           have synced once more
  * run: caught TWICE CLAIM_WITH_INTENT       a newcomer claims the slot of a dead owner and clears
  *                                           its intent
- * run: caught TWICE NO_ELIGIBLE_NO_POISON   a dead intent that nobody can settle is left: the
- *                                           newcomer waits for ever
  * run: caught STABLE_FIRST                  `stable` is raised before `visible`: acknowledged, but
  *                                           not yet to be read
  * run: caught WITNESS_SETTLED               an intent is settled without an error
  * run: caught WITNESS_FOLLOWER              a record is acknowledged by the sync of another handle
+ * run: caught TWICE WITNESS_REWRITTEN       an intent holds back a newcomer, which writes again
  */
 #define HANDLES   3
 #ifndef OLD
@@ -71,14 +72,12 @@ bool pending[HANDLES], open[HANDLES];
 #else
 #define BLOCKS(i)     (intent[i] != 0 && intent[i] < join[h])
 #endif
-#ifdef NEWCOMER_PUBLISHES
+#ifdef NO_REWRITE
 #define BLOCKED       false
 #else
 #define BLOCKED       (BLOCKS(0) || BLOCKS(1) || BLOCKS(2))
 #endif
 
-#define JOINED_BEFORE(j, i)  (alive[j] && join[j] <= intent[i])
-#define NOBODY(i)     (!JOINED_BEFORE(0, i) && !JOINED_BEFORE(1, i) && !JOINED_BEFORE(2, i))
 #define DEAD_INTENT(i) (intent[i] != 0 && !alive[i])
 #ifdef SETTLE_DEAD_CHECK_LATE
 #define SETTLABLE(i)  (intent[i] != 0 && i != h)
@@ -101,7 +100,6 @@ inline fail()
 inline sync(range)
 {
     atomic {
-        end = next;
         if
         :: true -> disk = disk | (dirty & (range)); dirty = dirty & ~(range)
         :: (dirty & (range)) != 0 && !failed -> fail(); dirty = dirty & ~(range)
@@ -115,19 +113,6 @@ inline sync(range)
         fi
     }
 }
-
-/* With REWRITE, a handle that an older intent keeps from vouching for bytes makes them its own. */
-#ifdef REWRITE
-#define HELD_BACK        (BLOCKED && !owned)
-#define CAN_LEAD         true
-#else
-#define HELD_BACK        BLOCKED
-#ifdef POISON_BEFORE_INTENTS
-#define CAN_LEAD         true
-#else
-#define CAN_LEAD         (!BLOCKED)
-#endif
-#endif
 
 inline begin_sync()                                                     /* [Y1] */
 {
@@ -154,18 +139,20 @@ inline poison_and_end()
 #endif
 }
 
-/* May the leader publish? Intents first, then poison. [Y3] [Y4] */
-inline may_publish()
+/* While an older intent stands, what others wrote is written again, under the partition's lock.
+ * [Y3] */
+inline write_again()
 {
-#ifdef POISON_BEFORE_INTENTS
-    ok = !poison;
-    ok = ok && !HELD_BACK
-#else
-    ok = !HELD_BACK;
-#ifndef NO_POISON_RECHECK
-    ok = ok && !poison
+    atomic {
+        if
+        :: BLOCKED ->
+#ifdef WITNESS_REWRITTEN
+            assert(false);
 #endif
-#endif
+            dirty = dirty | (ALL_BELOW(next) & ~ALL_BELOW(stable))
+        :: else
+        fi
+    }
 }
 
 inline publish()
@@ -182,21 +169,23 @@ inline publish()
 #endif
 }
 
-inline lead()
+inline sync_now()
 {
-    begin_sync();
-#ifdef REWRITE
-    atomic {
-        if
-        :: BLOCKED -> dirty = dirty | (ALL_BELOW(next) & ~ALL_BELOW(stable)); owned = true
-        :: else
-        fi
-    };
+#ifdef POISON_BEFORE_INTENTS
+    ok = !poison;
 #endif
+#ifndef REWRITE_LATE
+    write_again();
+#endif
+    end = next;                         /* the tail, read without the partition lock: commit.pml */
+    begin_sync();
 #ifdef LAST_SEGMENT_ONLY
     sync(1 << (end - 1));
 #else
     sync(ALL_BELOW(end) & ~ALL_BELOW(stable));
+#endif
+#ifdef REWRITE_LATE
+    write_again();
 #endif
 #ifdef PUBLISH_BEFORE_SYNC
     end = next;
@@ -204,14 +193,19 @@ inline lead()
     if
     :: bad -> bad = false; poison_and_end()
     :: else ->
-        may_publish();
+#if !defined(POISON_BEFORE_INTENTS) && !defined(NO_POISON_RECHECK)
+        ok = !poison;                                                   /* [Y4] */
+#endif
+#ifdef NO_POISON_RECHECK
+        ok = true;
+#endif
         if
         :: ok -> ok = false; publish()
         :: else
         fi;
         end_sync()
     fi;
-    atomic { end = 0; owned = false; sync_owner = 0 }
+    end = 0
 }
 
 /* Once more through a descriptor that would still be told. [Y2] */
@@ -238,11 +232,6 @@ inline settle(i)
 }
 
 #define CAN_SETTLE(i)  (i != h && SETTLABLE(i) && ELIGIBLE(i))
-#if defined(NO_ELIGIBLE_NO_POISON) || defined(REWRITE)
-#define MUST_POISON(i) false
-#else
-#define MUST_POISON(i) (DEAD_INTENT(i) && NOBODY(i))                    /* [Y2] */
-#endif
 
 inline append_one()
 {
@@ -259,16 +248,19 @@ inline append_one()
            break
        }
     :: atomic {
-           stable <= id && CAN_LEAD && (sync_owner == 0 || !alive[sync_owner - 1]) ->
+           stable <= id && (sync_owner == 0 || !alive[sync_owner - 1]) ->
            sync_owner = h + 1;
 #ifdef WITNESS_FOLLOWER
            led = true
 #endif
        };
-       lead()
+       sync_now();
+       sync_owner = 0
+#ifdef PASS
+    :: atomic { stable <= id && sync_owner != 0 && !passed -> passed = true }; sync_now()
+#endif
     :: atomic { CAN_SETTLE(0) -> seen = intent[0] }; settle(0)
     :: atomic { CAN_SETTLE(1) -> seen = intent[1] }; settle(1)
-    :: atomic { MUST_POISON(0) || MUST_POISON(1) || MUST_POISON(2) -> poison = true }
     od;
     id = 0
 }
@@ -307,7 +299,10 @@ end_nobody:
 proctype appender(byte h)
 {
     byte id, seen, end;
-    bool bad, ok, owned;
+    bool bad, ok;
+#ifdef PASS
+    bool passed;
+#endif
 #ifdef WITNESS_FOLLOWER
     bool led;
 #endif
