@@ -1,42 +1,57 @@
 /*
- * open.pml -- gate, alone, join, recovery, clean mark, last close  [O1] [O2] [O3] [Y1]
+ * open.pml -- gate, alone, residue, recovery, clean mark, last close  [O1] [O2] [O3] [Y1] [Y3]
  *
- * Three handles, one after the other or at the same time, open, perhaps write one record, sync
- * it, and close. Any of them may be killed between any two instructions. One sync may fail: what
- * was in the page cache and not on disk is then clean, and the error is told once to each
- * descriptor, to later ones only while nobody was told. What recovery takes for durable must be
- * on disk, a file whose mark is clean on disk must need no recovery at any moment, and nothing
- * acknowledged is lost.
+ * Three handles, one after the other or at the same time, open, do one thing (append to a `sync`
+ * topic and sync; append to an `os` topic; sync the `os` topic), and close. Any may be killed
+ * between any two instructions. The file is cleanly closed at the start, or a power cut of an
+ * earlier boot has left it with a hole: something intact behind something that is missing. One
+ * sync fails: what was dirty is then clean and not on disk, and the error is told once to each
+ * descriptor, to later ones only while nobody was told. At every moment: what was acknowledged is
+ * on disk, and a file whose mark is clean on disk needs no recovery.
  *
  * run: ok
  * run: ok NO_ERROR
- * run: caught MARK_LATE          the first modification comes before the clean mark is gone from
- *                                the disk
- * run: caught MARK_FIRST         the last close sets the mark before it syncs
- * run: caught LAST_UNCHECKED     a handle that closes does not look whether others are left
- * run: caught CLOSE_POISONED     the last close sets the mark in spite of poison
- * run: caught REBUILD_FIRST      the area is rebuilt, and poison forgotten, before recovery is done
- * run: caught RECOVER_UNGUARDED  recovery syncs without leaving an intent in the old area
- * run: caught TRUST_CACHE        poison or an intent is found, and the page cache is trusted
- * run: caught NO_GATE            open and close decide without the gate
- * run: caught WITNESS_DIRTY      an opener finds poison or an intent
+ * run: caught NO_REWRITE          what a sync was under way for is synced, but not written again
+ * run: caught NO_BUILDING         the area is rebuilt without a word, and the residue forgotten; then
+ *                                 a crash inside recovery
+ * run: caught ZERO_FIRST          the area is zeroed, and then says that it is being built
+ * run: caught MARK_BEFORE_STABLE  the new mark is written before what recovery found is stable: the
+ *                                 next one trusts more than this one did
+ * run: caught RESIDUE_BY_MARK     the area is not looked at when the mark is of an earlier boot: it
+ *                                 may be of this boot, left by a recovery that failed
+ * run: caught SUSPECT_FORGOTTEN   the area of a finished recovery does not tell that there are suspect
+ *                                 bytes
+ * run: caught SUSPECT_IGNORED     suspect bytes are synced, but not written again
+ * run: caught MARK_LATE           the first modification comes before the clean mark is gone from
+ *                                 the disk
+ * run: caught MARK_FIRST          the last close sets the mark before it syncs
+ * run: caught LAST_UNCHECKED      a handle that closes does not look whether others are left
+ * run: caught CLOSE_POISONED      the last close sets the mark in spite of poison
+ * run: caught NO_GATE             open and close decide without the gate
+ * run: caught WITNESS_DIRTY       an opener finds a residue
+ * run: caught WITNESS_AGAIN       an opener finds that recovery was interrupted
+ * run: caught WITNESS_SUSPECT     suspect bytes are met by a sync
  */
 #define H 3
+#define CLEAN     0
+#define EARLIER   1     /* unclean, of an earlier boot */
+#define NOW       2     /* unclean, of this boot */
 
-/* The file: a number in the cache and on disk; what lies above the disk's is dirty, or lost when
- * `clean_lost`.
- */
-byte cache, disk;
-bool lost;                      /* cache > disk, and the kernel believes that all is written */
-bool mark = true, mark_disk = true;
-byte acked;                     /* ghost */
+/* The file. In the page cache, and on disk; with the dirty bit clear and the two different, the
+ * kernel believes that all is written. */
+byte sync_cache, sync_disk, os_cache, os_disk, mark, mark_disk;
+bool sync_dirty, os_dirty, mark_dirty;
+bool hole;              /* frames behind a hole: in the file, and not to be counted */
+byte sync_acked, os_acked;      /* ghosts */
 
 /* The coordination area. */
-bool instance, poison;
+bool instance, poison, building, unclean;
+bool area_now;          /* built in this boot */
+bool suspect, doubt;    /* of the os topic's cell; of the header: there were suspect bytes */
 bool intent[H];
-byte leader;                    /* one sync lock word for all: handle + 1 */
+byte leader;
 
-byte gate;                      /* 0, or handle + 1 */
+byte gate;
 bool locked[H], killed[H], open[H], pending[H];
 bool failed, told;
 byte deaths;
@@ -45,31 +60,54 @@ byte deaths;
 #ifdef NO_ERROR
 #define MAY_FAIL false
 #else
-#define MAY_FAIL (!failed)
+#define MAY_FAIL (!failed && (sync_dirty || os_dirty))
 #endif
 
 #define ALONE   (!locked[(me + 1) % H] && !locked[(me + 2) % H])
-#define SUSPECT (poison || intent[0] || intent[1] || intent[2])
+#define OTHERS_INTENT (intent[(me + 1) % H] || intent[(me + 2) % H])
+#ifdef SUSPECT_FORGOTTEN
+#define LEFT    (building || intent[0] || intent[1] || intent[2])
+#else
+#define LEFT    (building || doubt || intent[0] || intent[1] || intent[2])
+#endif
+#ifdef RESIDUE_BY_MARK
+#define TELLS   (mark == NOW)
+#else
+#define TELLS   (mark == NOW || (mark == EARLIER && area_now))
+#endif
 
-/* The kernel syncs all that is dirty, or fails once and tells the descriptors that are open. */
 inline sync()
 {
     atomic {
         if
-        :: lost
-        :: !lost -> disk = cache; mark_disk = mark
-        :: !lost && cache > disk && MAY_FAIL ->
-            failed = true; lost = true;
-            pending[0] = open[0]; pending[1] = open[1]; pending[2] = open[2]
-        fi
-    };
-    atomic {
+        :: true ->
+            if :: sync_dirty -> sync_disk = sync_cache :: else fi;
+            if :: os_dirty -> os_disk = os_cache :: else fi;
+            if :: mark_dirty -> mark_disk = mark :: else fi
+        :: MAY_FAIL ->
+            failed = true;
+            pending[0] = open[0]; pending[1] = open[1]; pending[2] = open[2];
+            if :: mark_dirty -> mark_disk = mark :: else fi
+        fi;
+        sync_dirty = false; os_dirty = false; mark_dirty = false;
         bad = pending[me]; pending[me] = false;
         if
         :: bad -> told = true
         :: else
         fi
     }
+}
+
+/* With the intent set; an error: poison. [Y1] */
+inline guarded_sync()
+{
+    intent[me] = true;
+    sync();
+    if
+    :: bad -> poison = true
+    :: else
+    fi;
+    intent[me] = false
 }
 
 inline take_gate()
@@ -83,49 +121,100 @@ inline take_gate()
 
 inline give_gate() { if :: gate == me + 1 -> gate = 0 :: else fi }
 
-/* From the cache, or, when it is not to be trusted, from the disk after dropping the cache. [O1] */
-inline recover()
-{
-    if
-    :: SUSPECT ->
-#ifdef WITNESS_DIRTY
-        assert(false);
-#endif
-#ifndef TRUST_CACHE
-        atomic { cache = disk; mark = mark_disk; lost = false; pending[me] = false }
-#endif
-    :: else
-    fi;
-#ifndef RECOVER_UNGUARDED
-    poison = true;              /* stands in the old area until recovery is done */
-#endif
-    sync();
-    assert(bad || cache == disk);
-    assert(bad || cache >= acked)
-}
-
-/* Sync under the sync lock word, with the intent set; error: poison. A dead owner's intent:
- * poison, the strictest answer.
- */
-inline guarded_sync()                                                   /* [Y1] */
-{
-    atomic { leader == 0 || killed[leader - 1] -> leader = me + 1 };
-    intent[me] = true;
-    sync();
-    if
-    :: bad || intent[(me + 1) % H] || intent[(me + 2) % H] -> poison = true
-    :: else
-    fi;
-    intent[me] = false;
-    leader = 0
-}
-
-/* Rebuilds the area; the instance id comes last. [O1] */
+/* The header in one piece: what the old area told must not be forgotten. [O1] */
 inline rebuild()
 {
-    atomic { leader = 0; intent[0] = false; intent[1] = false; intent[2] = false };
-    poison = false;
-    instance = true
+    atomic {
+#ifdef NO_BUILDING
+        building = false;
+#else
+        building = (residue || mark != CLEAN);
+#endif
+#ifdef ZERO_FIRST
+        building = false;
+#endif
+        poison = false; instance = false; suspect = false; doubt = false; leader = 0;
+        intent[0] = false; intent[1] = false; intent[2] = false;
+        unclean = (mark != CLEAN); area_now = true
+    };
+#ifdef ZERO_FIRST
+    building = (residue || mark != CLEAN);
+#endif
+    skip
+}
+
+inline set_mark(value) { atomic { mark = value; mark_dirty = true } }
+
+/* What survives is made stable, written again when there is a residue; the batch that seals it; then
+ * the mark. Of the os topic it is only remembered. */
+inline recover()
+{
+#ifdef MARK_BEFORE_STABLE
+    set_mark(NOW);
+    guarded_sync();
+#endif
+    assert(!(hole && trusted));
+    atomic {
+        if
+#ifdef NO_REWRITE
+        :: false
+#else
+        :: residue -> sync_dirty = true                                 /* [Y3] */
+#endif
+        :: else
+        fi;
+        sync_cache++;                   /* the batch */
+        sync_dirty = true
+    };
+    atomic { if :: !bad -> skip :: else fi };
+    if
+    :: !bad ->
+        guarded_sync();
+        if
+        :: !bad ->
+            assert(sync_disk == sync_cache);
+            hole = false;
+            set_mark(NOW);
+            guarded_sync();
+            atomic { suspect = residue; doubt = residue }
+        :: else
+        fi
+    :: else
+    fi
+}
+
+inline open_alone()
+{
+    atomic {
+        residue = TELLS && LEFT;
+        poisoned = TELLS && poison;
+#ifdef WITNESS_DIRTY
+        assert(!residue);
+#endif
+#ifdef WITNESS_AGAIN
+        assert(!(TELLS && building));
+#endif
+        trusted = (mark == NOW && !poisoned)
+    };
+    if
+    :: poisoned -> residue = true
+    :: else
+    fi;
+    rebuild();
+    if
+    :: mark == CLEAN -> assert(sync_cache == sync_disk && os_cache == os_disk && !hole)
+    :: else ->
+        if
+        :: poisoned ->                  /* the device is read, around the page cache */
+            atomic { sync_cache = sync_disk; os_cache = os_disk; sync_dirty = true; os_dirty = true }
+        :: else
+        fi;
+        recover()
+    fi;
+    if
+    :: bad -> refused = true; bad = false
+    :: else -> building = false; unclean = (mark != CLEAN); instance = true
+    fi
 }
 
 inline open_file()
@@ -134,55 +223,114 @@ inline open_file()
     take_gate();
     locked[me] = true;
     if
-    :: ALONE ->
-        if
-        :: mark && !SUSPECT -> assert(cache == disk)
-        :: else ->
-#ifdef REBUILD_FIRST
-            rebuild();
-#endif
-            recover()
-        fi;
-        if
-        :: bad -> poison = true; bad = false; refused = true
-        :: else -> rebuild()
-        fi
+    :: ALONE -> open_alone()
     :: else -> assert(instance)
     fi;
     if
     :: refused -> atomic { locked[me] = false; open[me] = false; pending[me] = false }
     :: else
     fi;
-    give_gate()
+    give_gate();
+    atomic { residue = false; poisoned = false; trusted = false }
 }
 
 /* The mark is gone from the disk before anything is modified. [O2] */
-inline write_one()
+inline modify()
 {
-    if
-    :: !poison ->
 #ifndef MARK_LATE
-        mark = false;
-        guarded_sync();
+    if
+    :: !unclean -> set_mark(NOW); guarded_sync(); if :: !bad -> unclean = true :: else fi
+    :: else
+    fi
+#else
+    skip
 #endif
-        if
-        :: !poison ->
-            atomic { cache++; mine = cache };
+}
+
+inline late_mark()
+{
 #ifdef MARK_LATE
-            mark = false;
+    set_mark(NOW); unclean = true
+#else
+    skip
 #endif
-            bad = false;
-            guarded_sync();
+}
+
+#define DOUBTFUL (OTHERS_INTENT || suspect)
+
+inline lead()
+{
+    atomic { leader == 0 || killed[leader - 1] -> leader = me + 1 }
+}
+
+inline append_sync()
+{
+    modify();
+    if
+    :: !poison && !bad ->
+        atomic { sync_cache++; sync_dirty = true; mine = sync_cache };
+        late_mark();
+        lead();
+        atomic {
             if
-            :: !bad && !poison ->
-                atomic { assert(disk >= mine); acked = (mine > acked -> mine : acked) }
+            :: OTHERS_INTENT -> sync_dirty = true                       /* [Y3] */
             :: else
             fi
-        :: else
-        fi
+        };
+        guarded_sync();
+        atomic {
+            if
+            :: !bad && !poison ->
+                assert(sync_disk >= mine);
+                sync_acked = (mine > sync_acked -> mine : sync_acked)
+            :: else
+            fi;
+            leader = 0
+        }
     :: else
     fi;
     atomic { mine = 0; bad = false }
+}
+
+inline append_os()
+{
+    modify();
+    if
+    :: !poison && !bad -> atomic { os_cache++; os_dirty = true }; late_mark()
+    :: else
+    fi;
+    bad = false
+}
+
+inline sync_os()
+{
+    lead();
+    if
+    :: !poison ->
+        atomic {
+            mine = os_cache;
+#ifdef WITNESS_SUSPECT
+            assert(!suspect);
+#endif
+            if
+#ifdef SUSPECT_IGNORED
+            :: OTHERS_INTENT -> os_dirty = true
+#else
+            :: DOUBTFUL -> os_dirty = true                              /* [Y3] */
+#endif
+            :: else
+            fi
+        };
+        guarded_sync();
+        atomic {
+            if
+            :: !bad && !poison -> assert(os_disk >= mine); os_acked = mine; suspect = false
+            :: else
+            fi
+        }
+    :: else
+    fi;
+    atomic { mine = 0; bad = false; leader = 0 }
 }
 
 /* The last one syncs, sets the mark, zeroes the area. [O3] */
@@ -197,11 +345,12 @@ inline close_file()
 #endif
         if
 #ifdef CLOSE_POISONED
-        :: true ->
+        :: unclean ->
 #else
-        :: !SUSPECT ->
+        :: unclean && !poison && !OTHERS_INTENT ->
 #endif
 #ifndef MARK_FIRST
+            atomic { if :: suspect -> os_dirty = true :: else fi };
             guarded_sync();
 #endif
             if
@@ -210,10 +359,12 @@ inline close_file()
 #else
             :: !poison ->
 #endif
-                mark = true;
+                instance = false;
+                set_mark(CLEAN);
                 guarded_sync();
                 if
-                :: !poison -> instance = false
+                :: !poison ->
+                    atomic { suspect = false; doubt = false; building = false }
                 :: else
                 fi
             :: else
@@ -229,13 +380,14 @@ inline close_file()
 proctype handle(byte me)
 {
     byte mine;
-    bool bad, refused;
+    bool bad, refused, residue, poisoned, trusted;
     {
         open_file();
         if
         :: refused
-        :: !refused && me < 2 -> write_one(); close_file()
-        :: !refused -> close_file()
+        :: !refused && me != 1 -> append_sync(); close_file()
+        :: !refused && me == 0 -> append_os(); sync_os(); close_file()
+        :: !refused && me != 0 -> sync_os(); close_file()
         fi
     } unless { killed[me] }
 }
@@ -249,9 +401,7 @@ inline die(i)
     }
 }
 
-/* Deaths; writeback by the kernel in any order; and what a power cut at this moment would show.
- * [O2] [O3]
- */
+/* Deaths; and what a power cut at this moment would show. [O2] [O3] */
 active proctype environment()
 {
 end:
@@ -259,12 +409,23 @@ end:
     :: die(0)
     :: die(1)
     :: die(2)
-    :: atomic { mark != mark_disk -> mark_disk = mark; assert(!mark_disk || disk == cache) }
-    :: atomic { mark_disk && disk != cache -> assert(false) }
+    :: atomic { mark_dirty -> mark_disk = mark; mark_dirty = false }
+    :: atomic { sync_dirty -> sync_disk = sync_cache; sync_dirty = false }
+    :: atomic {
+           mark_disk == CLEAN && (sync_disk != sync_cache || os_disk != os_cache) -> assert(false)
+       }
+    :: atomic { sync_disk < sync_acked || os_disk < os_acked -> assert(false) }
     od
 }
 
 init
 {
-    atomic { run handle(0); run handle(1); run handle(2) }
+    atomic {
+        if
+        :: mark = CLEAN
+        :: mark = EARLIER; hole = true
+        fi;
+        mark_disk = mark;
+        run handle(0); run handle(1); run handle(2)
+    }
 }

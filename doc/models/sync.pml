@@ -151,7 +151,8 @@ inline write_again()
 #endif
             dirty = dirty | (ALL_BELOW(next) & ~ALL_BELOW(stable))
         :: else
-        fi
+        fi;
+        end = next              /* the tail, read without the partition lock: commit.pml */
     }
 }
 
@@ -174,10 +175,11 @@ inline sync_now()
 #ifdef POISON_BEFORE_INTENTS
     ok = !poison;
 #endif
-#ifndef REWRITE_LATE
+#ifdef REWRITE_LATE
+    end = next;
+#else
     write_again();
 #endif
-    end = next;                         /* the tail, read without the partition lock: commit.pml */
     begin_sync();
 #ifdef LAST_SEGMENT_ONLY
     sync(1 << (end - 1));
@@ -255,7 +257,7 @@ inline append_one()
 #endif
        };
        sync_now();
-       sync_owner = 0
+       sync_owner = 0                   /* given back before anybody is woken: commit.pml */
 #ifdef PASS
     :: atomic { stable <= id && sync_owner != 0 && !passed -> passed = true }; sync_now()
 #endif
