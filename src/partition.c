@@ -26,6 +26,7 @@
 #include "retire.h"
 
 #define REPAIR_BYTES (256u * 1024u)
+#define WRITTEN_BATCH_BYTES (32u * 1024u)
 
 void live_config_set(struct live_config *live, const beck_topic_config *config)
 {
@@ -378,14 +379,23 @@ static int lock_for_append(struct partition *p, uint64_t span, struct tail *tail
     return rc;
 }
 
+/* Where a store takes its page fault, and a page of zeros was written before it, a large batch is
+ * cheaper to write: its pages are new, and filled once. */
+static bool stores_into_map(const struct partition *p, const struct partition_batch *batch)
+{
+    return p->map.data != NULL && batch->batch_bytes < WRITTEN_BATCH_BYTES;
+}
+
 /* Put frame and batch behind the tail. Holds: lock. [P4] */
 static int write_frame(struct partition *p, struct tail *tail, const struct partition_batch *batch,
                        uint64_t span)
 {
     uint64_t end = tail->position + span;
-    int rc = LIKELY(end <= tail->zeroed) ? 0 : zero_ahead(p, tail, end);
+    bool store = stores_into_map(p, batch);
+    bool large = batch->batch_bytes >= WRITTEN_BATCH_BYTES;
+    int rc = LIKELY(end <= tail->zeroed) || large ? 0 : zero_ahead(p, tail, end);
     if (rc < 0) return rc;
-    if (p->map.data != NULL) {
+    if (store) {
         if (UNLIKELY(end > p->populated)) {
             p->populated = (uint32_t)min_u64(end + AHEAD_BYTES, tail->zeroed);
             os_populate(&p->map, tail->position, p->populated);

@@ -99,8 +99,8 @@ class File:
 
 Superblock = namedtuple(
     'Superblock', 'magic version block_size compatible read_only incompatible application sequence '
-    'uuid state salt segment block blocks inode birth_s birth_ns zero boot zeros crc')
-SUPERBLOCK = struct.Struct('<16s6IQ16sIIQIIQqII16s124sI')
+    'uuid state salt segment block blocks inode birth_s birth_ns zero boot catalog_next zeros crc')
+SUPERBLOCK = struct.Struct('<16s6IQ16sIIQIIQqII16sQ116sI')
 
 def read_superblock(file):
     """The valid copy with the higher sequence, and a line that says which copies are valid."""
@@ -369,6 +369,9 @@ class Catalog:
                 raise Unreadable('catalog: segment %d links back' % segment.id)
             self.chain.append(segment)
             link, before, expected = self.read_segment(segment, before, expected)
+        if expected < root.catalog_next:
+            raise Unreadable('catalog: it ends at entry %d, but %d were stable'
+                             % (expected, root.catalog_next))
         self.check()
 
     def read_segment(self, segment, before, expected):
@@ -522,8 +525,8 @@ class Reader:
             if frame is None or frame.chain != chain:
                 if self.next < durable:
                     frame = self.beck.frames.after(segment, position, end, self.next)
-                if frame is None or self.next >= durable:
-                    break
+                if frame is None or self.next >= durable or frame.base > durable:
+                    break  # the end, or a hole that reaches above what is durable
                 yield Gap(self.next, frame.base, 'damage in segment %d from position %d to %d'
                           % (segment.id, position, frame.position))
             yield frame
