@@ -236,6 +236,13 @@ static void partition_unlock(struct partition *p)
 
 /* ---- Roll ---- */
 
+/* The smallest segment that takes `need` bytes of frames, but no smaller than `bytes`. */
+static uint64_t segment_bytes_for(uint64_t need, uint64_t bytes)
+{
+    while (bytes < need + SEGMENT_HEADER_BYTES + index_reserve(bytes)) bytes += BLOCK_BYTES;
+    return align_up(bytes, BLOCK_BYTES);
+}
+
 /* Partitions start small and double: 16 KiB, 16, 32, 64 ... up to segment.bytes. */
 static uint64_t next_segment_bytes(struct partition *p, uint64_t need)
 {
@@ -246,9 +253,22 @@ static uint64_t next_segment_bytes(struct partition *p, uint64_t need)
         held += place_bytes(&part->segments[i].place);
     pthread_mutex_unlock(&p->cat->mutex);
     while (bytes < held) bytes *= 2;
-    bytes = min_u64(bytes, p->config->segment_bytes);
-    while (bytes < need + SEGMENT_HEADER_BYTES + index_reserve(bytes)) bytes += BLOCK_BYTES;
-    return align_up(bytes, BLOCK_BYTES);
+    return segment_bytes_for(need, min_u64(bytes, p->config->segment_bytes));
+}
+
+/* Space for the next segment; on a disk that is nearly full a smaller one will do. */
+static int make_segment(struct partition *p, uint64_t need, struct entry *add)
+{
+    uint64_t bytes = next_segment_bytes(p, need);
+    for (;;) {
+        int rc = catalog_place(p->cat, bytes, &add->place);
+        if (rc == 0)
+            rc = file_make_segment(p->cat->file, &add->place, p->topic, p->index,
+                                   add->base_offset);
+        uint64_t smaller = segment_bytes_for(need, max_u64(bytes / 2, SEGMENT_BYTES_MIN));
+        if (rc != BECK_FULL || smaller >= bytes) return rc;
+        bytes = smaller;
+    }
 }
 
 static int sync_now(struct partition *p, bool leader, bool locked);
@@ -279,12 +299,10 @@ static int roll(struct partition *p, uint64_t need)
     struct tail tail;
     struct entry entries[2];
     size_t count = 0;
-    int rc = 0;
     cell_tail_get(cell, &tail);
     struct entry add = {
         .type = ENTRY_ADD, .topic = p->topic, .partition = p->index, .base_offset = tail.next};
-    rc = catalog_place(p->cat, next_segment_bytes(p, need), &add.place);
-    if (rc == 0) rc = file_make_segment(p->cat->file, &add.place, p->topic, p->index, tail.next);
+    int rc = make_segment(p, need, &add);
     if (rc == 0 && tail.segment != 0) rc = seal_entry(p, &tail, &entries[count++]);
     entries[count++] = add;
     /* one batch, stable before it is used [C1] */
@@ -330,10 +348,9 @@ static int roll_from_append(struct partition *p, uint64_t span)
         int rc = catalog_lock(p->cat);
         if (rc < 0) return rc;
         rc = file_check_there(p->cat->file);
-        if (rc == 0) rc = retire_unused(p->cat); /* room may be waiting to be freed */
+        if (rc == 0) (void)retire_unused(p->cat); /* room may be waiting to be freed */
         if (rc == 0) rc = try_with_catalog(p);
-        if (rc == 0 && (rc = roll_if_needed(p, span)) < 0) /* half done, maybe: repair sees to it */
-            coord_unlock_broken(p->cat->coord, &p->cell, WORD_LOCK);
+        if (rc == 0 && (rc = roll_if_needed(p, span)) < 0) partition_unlock(p);
         catalog_unlock(p->cat);
         if (rc != TRY_HELD) return rc;
         /* Somebody has the partition: wait for it with empty hands, and look again. */
@@ -592,9 +609,10 @@ static void publish_stable(struct partition *p, const struct tail *tail, bool le
         atomic_store(&cell->synced_position, tail->position);
         atomic_store(&cell->synced_segment, tail->segment);
     }
-    /* Visible first: what is acknowledged can be read, whoever dies in between. */
-    if (p->config->sync == BECK_SYNC_SYNC) word_raise(&cell->visible, tail->next); /* [P2] */
-    word_raise(&cell->stable, tail->next);                                         /* [P3] */
+    /* Visible first: what is acknowledged can be read, whoever dies in between. In an `os` topic it
+     * is already, unless it was a `sync` topic a moment ago. */
+    word_raise(&cell->visible, tail->next); /* [P2] */
+    word_raise(&cell->stable, tail->next);  /* [P3] */
     atomic_store(&cell->synced_at, os_now_ms());
 }
 

@@ -12,6 +12,8 @@
  * run: ok
  * run: ok NO_ERROR
  * run: caught NO_REWRITE          what a sync was under way for is synced, but not written again
+ * run: caught OLD_MARK_UNWRITTEN  the mark that recovery reads may be in the page cache only: on
+ *                                 disk the file is still marked clean
  * run: caught NO_BUILDING         the area is rebuilt without a word, and the residue forgotten; then
  *                                 a crash inside recovery
  * run: caught ZERO_FIRST          the area is zeroed, and then says that it is being built
@@ -37,12 +39,13 @@
 #define EARLIER   1     /* unclean, of an earlier boot */
 #define NOW       2     /* unclean, of this boot */
 
-/* The file. In the page cache, and on disk; with the dirty bit clear and the two different, the
- * kernel believes that all is written. */
-byte sync_cache, sync_disk, os_cache, os_disk, mark, mark_disk;
-bool sync_dirty, os_dirty, mark_dirty;
+/* The file: the bytes of `sync` topics and the catalog, those of an `os` topic, the mark. Dirty, or
+ * lost: not on disk, and the kernel believes that all is written. */
+bool sync_dirty, sync_lost, os_dirty, os_lost, mark_dirty;
+byte mark, mark_disk;
 bool hole;              /* frames behind a hole: in the file, and not to be counted */
-byte sync_acked, os_acked;      /* ghosts */
+#define SYNC_THERE (!sync_dirty && !sync_lost)
+#define OS_THERE   (!os_dirty && !os_lost)
 
 /* The coordination area. */
 bool instance, poison, building, unclean;
@@ -81,11 +84,10 @@ inline sync()
     atomic {
         if
         :: true ->
-            if :: sync_dirty -> sync_disk = sync_cache :: else fi;
-            if :: os_dirty -> os_disk = os_cache :: else fi;
             if :: mark_dirty -> mark_disk = mark :: else fi
         :: MAY_FAIL ->
             failed = true;
+            sync_lost = sync_lost || sync_dirty; os_lost = os_lost || os_dirty;
             pending[0] = open[0]; pending[1] = open[1]; pending[2] = open[2];
             if :: mark_dirty -> mark_disk = mark :: else fi
         fi;
@@ -154,25 +156,27 @@ inline recover()
     guarded_sync();
 #endif
     assert(!(hole && trusted));
-    atomic {
-        if
-#ifdef NO_REWRITE
-        :: false
-#else
-        :: residue -> sync_dirty = true                                 /* [Y3] */
+#ifndef OLD_MARK_UNWRITTEN
+    mark_dirty = true;                  /* as it was read */
+    guarded_sync();
 #endif
-        :: else
-        fi;
-        sync_cache++;                   /* the batch */
-        sync_dirty = true
-    };
-    atomic { if :: !bad -> skip :: else fi };
     if
     :: !bad ->
+        atomic {
+            if
+#ifdef NO_REWRITE
+            :: false
+#else
+            :: residue -> sync_dirty = (sync_dirty || sync_lost); sync_lost = false                                 /* [Y3] */
+#endif
+            :: else
+            fi;
+            sync_dirty = true               /* the batch */
+        };
         guarded_sync();
         if
         :: !bad ->
-            assert(sync_disk == sync_cache);
+            assert(SYNC_THERE);
             hole = false;
             set_mark(NOW);
             guarded_sync();
@@ -202,11 +206,11 @@ inline open_alone()
     fi;
     rebuild();
     if
-    :: mark == CLEAN -> assert(sync_cache == sync_disk && os_cache == os_disk && !hole)
+    :: mark == CLEAN -> assert(SYNC_THERE && OS_THERE && !hole)
     :: else ->
         if
         :: poisoned ->                  /* the device is read, around the page cache */
-            atomic { sync_cache = sync_disk; os_cache = os_disk; sync_dirty = true; os_dirty = true }
+            atomic { sync_lost = false; os_lost = false; sync_dirty = true; os_dirty = true }
         :: else
         fi;
         recover()
@@ -268,12 +272,12 @@ inline append_sync()
     modify();
     if
     :: !poison && !bad ->
-        atomic { sync_cache++; sync_dirty = true; mine = sync_cache };
+        sync_dirty = true;
         late_mark();
         lead();
         atomic {
             if
-            :: OTHERS_INTENT -> sync_dirty = true                       /* [Y3] */
+            :: OTHERS_INTENT -> sync_dirty = (sync_dirty || sync_lost); sync_lost = false                       /* [Y3] */
             :: else
             fi
         };
@@ -281,22 +285,21 @@ inline append_sync()
         atomic {
             if
             :: !bad && !poison ->
-                assert(sync_disk >= mine);
-                sync_acked = (mine > sync_acked -> mine : sync_acked)
+                assert(!sync_lost)
             :: else
             fi;
             leader = 0
         }
     :: else
     fi;
-    atomic { mine = 0; bad = false }
+    bad = false
 }
 
 inline append_os()
 {
     modify();
     if
-    :: !poison && !bad -> atomic { os_cache++; os_dirty = true }; late_mark()
+    :: !poison && !bad -> os_dirty = true; late_mark()
     :: else
     fi;
     bad = false
@@ -308,15 +311,14 @@ inline sync_os()
     if
     :: !poison ->
         atomic {
-            mine = os_cache;
 #ifdef WITNESS_SUSPECT
             assert(!suspect);
 #endif
             if
 #ifdef SUSPECT_IGNORED
-            :: OTHERS_INTENT -> os_dirty = true
+            :: OTHERS_INTENT -> os_dirty = (os_dirty || os_lost); os_lost = false
 #else
-            :: DOUBTFUL -> os_dirty = true                              /* [Y3] */
+            :: DOUBTFUL -> os_dirty = (os_dirty || os_lost); os_lost = false                              /* [Y3] */
 #endif
             :: else
             fi
@@ -324,13 +326,13 @@ inline sync_os()
         guarded_sync();
         atomic {
             if
-            :: !bad && !poison -> assert(os_disk >= mine); os_acked = mine; suspect = false
+            :: !bad && !poison -> assert(!os_lost); suspect = false
             :: else
             fi
         }
     :: else
     fi;
-    atomic { mine = 0; bad = false; leader = 0 }
+    atomic { bad = false; leader = 0 }
 }
 
 /* The last one syncs, sets the mark, zeroes the area. [O3] */
@@ -350,7 +352,7 @@ inline close_file()
         :: unclean && !poison && !OTHERS_INTENT ->
 #endif
 #ifndef MARK_FIRST
-            atomic { if :: suspect -> os_dirty = true :: else fi };
+            atomic { if :: suspect -> os_dirty = (os_dirty || os_lost); os_lost = false :: else fi };
             guarded_sync();
 #endif
             if
@@ -379,7 +381,6 @@ inline close_file()
 
 proctype handle(byte me)
 {
-    byte mine;
     bool bad, refused, residue, poisoned, trusted;
     {
         open_file();
@@ -410,11 +411,9 @@ end:
     :: die(1)
     :: die(2)
     :: atomic { mark_dirty -> mark_disk = mark; mark_dirty = false }
-    :: atomic { sync_dirty -> sync_disk = sync_cache; sync_dirty = false }
     :: atomic {
-           mark_disk == CLEAN && (sync_disk != sync_cache || os_disk != os_cache) -> assert(false)
+           mark_disk == CLEAN && !(SYNC_THERE && OS_THERE) -> assert(false)
        }
-    :: atomic { sync_disk < sync_acked || os_disk < os_acked -> assert(false) }
     od
 }
 

@@ -19,6 +19,7 @@ bool slot_locked = true;
 byte seq = 3;           /* 0, 1 and 2 have joined */
 bool poison, disk;      /* `disk`: the one record is there */
 bool dirty = true;
+bool second;            /* a second record was written, which a sync before it does not cover */
 bool failed, told;
 bool pending[5], open[5];
 
@@ -104,7 +105,7 @@ end_no_slot:
 #endif
     seq++;
     intent = seq;
-    atomic { dirty = true; disk = false };      /* one more record */
+    atomic { dirty = true; disk = false; second = true };
     sync(3);
     if
     :: bad -> poison = true
@@ -116,19 +117,20 @@ end_no_slot:
 proctype newcomer()
 {
     byte join;
-    bool bad, held;
+    bool bad, held, had;
     atomic { open[4] = true; pending[4] = failed && !told };
     atomic { seq++; join = seq };
     held = (intent != 0 && intent < join);
     if
     :: held                             /* would write it again: sync.pml */
     :: else ->
+        had = second;
         sync(4);
         if
         :: bad -> poison = true
         :: else ->
             if
-            :: !poison -> assert(disk)
+            :: !poison -> assert(disk || had != second)
             :: else
             fi
         fi

@@ -9,7 +9,6 @@
  * instructions. A record that is acknowledged must be on disk, with all before it, and visible.
  *
  * run: ok
- * run: ok OLD=1
  * run: ok SECOND_THREAD
  * run: ok TWICE
  * run: ok TWICE IDLE                        who could settle is alive and makes no call: nobody waits
