@@ -486,15 +486,10 @@ static int list_seals(const struct partition_picture *part, struct entry_list *l
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < part->count; i++) {
         const struct segment *s = &part->segments[i];
-        struct entry seal = {.type = ENTRY_SEAL,
-                             .place = s->place,
-                             .next_offset = s->next,
-                             .stable_offset = s->next,
-                             .max_timestamp = s->max_timestamp,
-                             .end = s->end,
-                             .index_at = s->index_at,
-                             .index_bytes = s->index_bytes};
-        if (s->sealed && s->stable < s->next) rc = list_entry(list, &seal);
+        if (!s->sealed || s->stable == s->next) continue;
+        struct entry seal = segment_seal(s);
+        seal.stable_offset = s->next;
+        rc = list_entry(list, &seal);
     }
     return rc;
 }

@@ -426,29 +426,35 @@ int picture_apply(struct picture *p, const struct entry *e)
 
 /* ---- Snapshot ---- */
 
+struct entry segment_seal(const struct segment *s)
+{
+    ASSERT(s->sealed);
+    return (struct entry){.type = ENTRY_SEAL,
+                          .place = s->place,
+                          .next_offset = s->next,
+                          .stable_offset = s->stable,
+                          .max_timestamp = s->max_timestamp,
+                          .end = s->end,
+                          .index_at = s->index_at,
+                          .index_bytes = s->index_bytes};
+}
+
 static int each_of_partition(const struct topic_picture *t, uint32_t i, picture_take take,
                              void *context)
 {
     const struct partition_picture *part = &t->parts[i];
-    const struct segment *s = NULL;
     int rc = 0;
     for (uint32_t k = 0; rc == 0 && k < part->count; k++) {
-        s = &part->segments[k];
+        const struct segment *s = &part->segments[k];
         struct entry add = {.type = ENTRY_ADD,
                             .topic = t->id,
                             .partition = i,
                             .place = s->place,
                             .base_offset = s->base};
-        struct entry seal = {.type = ENTRY_SEAL,
-                             .place = s->place,
-                             .next_offset = s->next,
-                             .stable_offset = s->stable,
-                             .max_timestamp = s->max_timestamp,
-                             .end = s->end,
-                             .index_at = s->index_at,
-                             .index_bytes = s->index_bytes};
         rc = take(context, &add);
-        if (rc == 0 && s->sealed) rc = take(context, &seal);
+        if (rc < 0 || !s->sealed) continue;
+        struct entry seal = segment_seal(s);
+        rc = take(context, &seal);
     }
     struct entry tail = {.type = ENTRY_TAIL,
                          .topic = t->id,

@@ -89,6 +89,9 @@ BECK_PRIVATE struct segment *partition_locate(const struct partition_picture *pa
                                               uint64_t offset);
 BECK_PRIVATE struct segment *partition_segment(const struct partition_picture *part, uint64_t id);
 
+/* The SEAL entry that says what is known of a sealed segment. */
+BECK_PRIVATE struct entry segment_seal(const struct segment *s);
+
 /* Hand every entry of a snapshot of this picture to `take`, in an order that applies. Stops at < 0.
  * */
 typedef int (*picture_take)(void *context, const struct entry *e);

@@ -171,14 +171,8 @@ static bool makes_stable(const struct recovery *r, const struct topic_picture *t
 /* A sealed segment that was walked and is whole. */
 static int keep_sealed(struct recovery *r, const struct topic_picture *t, const struct segment *s)
 {
-    struct entry seal = {.type = ENTRY_SEAL,
-                         .place = s->place,
-                         .next_offset = s->next,
-                         .stable_offset = s->next,
-                         .max_timestamp = s->max_timestamp,
-                         .end = s->end,
-                         .index_at = s->index_at,
-                         .index_bytes = s->index_bytes};
+    struct entry seal = segment_seal(s);
+    seal.stable_offset = s->next;
     if (!makes_stable(r, t)) return 0;
     int rc = add_survivor(r, &s->place, s->end);
     return rc < 0 ? rc : add_entry(r, &seal);

@@ -92,6 +92,7 @@ inline sync()
             if :: mark_dirty -> mark_disk = mark :: else fi
         fi;
         sync_dirty = false; os_dirty = false; mark_dirty = false;
+        sync_there = !sync_lost; os_there = !os_lost;   /* of what was written until now */
         bad = pending[me]; pending[me] = false;
         if
         :: bad -> told = true
@@ -285,14 +286,14 @@ inline append_sync()
         atomic {
             if
             :: !bad && !poison ->
-                assert(!sync_lost)
+                assert(sync_there)
             :: else
             fi;
             leader = 0
         }
     :: else
     fi;
-    bad = false
+    atomic { bad = false; sync_there = false; os_there = false }
 }
 
 inline append_os()
@@ -326,13 +327,13 @@ inline sync_os()
         guarded_sync();
         atomic {
             if
-            :: !bad && !poison -> assert(!os_lost); suspect = false
+            :: !bad && !poison -> assert(os_there); suspect = false
             :: else
             fi
         }
     :: else
     fi;
-    atomic { bad = false; leader = 0 }
+    atomic { bad = false; sync_there = false; os_there = false; leader = 0 }
 }
 
 /* The last one syncs, sets the mark, zeroes the area. [O3] */
@@ -381,7 +382,7 @@ inline close_file()
 
 proctype handle(byte me)
 {
-    bool bad, refused, residue, poisoned, trusted;
+    bool bad, refused, residue, poisoned, trusted, sync_there, os_there;
     {
         open_file();
         if
