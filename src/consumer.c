@@ -51,8 +51,9 @@ struct beck_consumer {
     uint64_t epoch;
     uint64_t catalog_seen;
     int64_t looked_at;
-    _Atomic uint32_t stop;                  /* beck_wakeup was called */
-    _Atomic(_Atomic uint32_t *) stop_bell; /* one of those this consumer sleeps on; NULL = none yet */
+    _Atomic uint32_t stop; /* beck_wakeup was called */
+    _Atomic(_Atomic uint32_t *)
+        stop_bell; /* one of those this consumer sleeps on; NULL = none yet */
 };
 
 struct beck *consumer_db(const struct beck_consumer *c)
@@ -98,9 +99,9 @@ static int start_reader(const struct beck_consumer *c, struct reader *r)
     case BECK_START_TIME: return reader_seek_time(r, c->start_value);
     default: /* BECK_START_OFFSET */
         if (value > visible)
-            return err_set(BECK_RANGE, "offset %llu is out of range: topic %s:%u ends at offset %llu",
-                           (unsigned long long)value, r->topic_name, r->index,
-                           (unsigned long long)visible);
+            return err_set(
+                BECK_RANGE, "offset %llu is out of range: topic %s:%u ends at offset %llu",
+                (unsigned long long)value, r->topic_name, r->index, (unsigned long long)visible);
         reader_seek(r, value);
     }
     return 0;
@@ -371,8 +372,9 @@ static int wait_a_while(struct beck_consumer *c, uint32_t ms)
     struct reader_wait wait = {c->cells, c->seen, c->part_count, &c->stop};
     if (c->part_count > 0) {
         const struct cell_ref *first = &c->cells[0];
-        atomic_store(&c->stop_bell, first->rw != NULL ? &first->rw->bell
-                                                      : (_Atomic uint32_t *)(uintptr_t)&first->ro->bell);
+        atomic_store(&c->stop_bell, first->rw != NULL
+                                        ? &first->rw->bell
+                                        : (_Atomic uint32_t *)(uintptr_t)&first->ro->bell);
     }
     bool interrupted = coord_wait_readers(&c->db->coord, &wait, ms);
     if (atomic_exchange(&c->stop, 0) != 0 || interrupted) return 0;
@@ -437,8 +439,7 @@ int consumer_seek(struct beck_consumer *c, const char *topic, int32_t partition,
     if (rc < 0) return rc;
     if (offset < 0 || (uint64_t)offset > reader_visible(r))
         return err_set(BECK_RANGE, "offset %lld is out of range: topic %s:%d ends at offset %llu",
-                       (long long)offset, topic, partition,
-                       (unsigned long long)reader_visible(r));
+                       (long long)offset, topic, partition, (unsigned long long)reader_visible(r));
     reader_seek(r, (uint64_t)offset);
     return 0;
 }

@@ -38,8 +38,7 @@ static int file_open_path(struct file *f, const char *path, const beck_options *
     }
     if (rc != BECK_NOT_FOUND || readonly || (options->flags & BECK_OPEN_NO_CREATE)) return rc;
     rc = os_open(path, OS_CREATE, mode, &f->os);
-    if (rc == BECK_NOT_FOUND)
-        return err_set(rc, "the folder it should be made in does not exist");
+    if (rc == BECK_NOT_FOUND) return err_set(rc, "the folder it should be made in does not exist");
     /* Somebody else created it between the two calls, or the name is a dangling link. */
     return rc == BECK_EXISTS ? os_open(path, OS_WRITE, 0, &f->os) : rc;
 }

@@ -263,8 +263,7 @@ static int make_segment(struct partition *p, uint64_t need, struct entry *add)
     for (;;) {
         int rc = catalog_place(p->cat, bytes, &add->place);
         if (rc == 0)
-            rc = file_make_segment(p->cat->file, &add->place, p->topic, p->index,
-                                   add->base_offset);
+            rc = file_make_segment(p->cat->file, &add->place, p->topic, p->index, add->base_offset);
         uint64_t smaller = segment_bytes_for(need, max_u64(bytes / 2, SEGMENT_BYTES_MIN));
         if (rc != BECK_FULL || smaller >= bytes) return rc;
         bytes = smaller;

@@ -10,7 +10,6 @@
  * on disk, and a file whose mark is clean on disk needs no recovery.
  *
  * run: ok
- * run: ok NO_ERROR
  * run: caught NO_REWRITE          what a sync was under way for is synced, but not written again
  * run: caught OLD_MARK_UNWRITTEN  the mark that recovery reads may be in the page cache only: on
  *                                 disk the file is still marked clean
@@ -60,11 +59,7 @@ bool failed, told;
 byte deaths;
 #define MAXDEATHS 2
 
-#ifdef NO_ERROR
-#define MAY_FAIL false
-#else
 #define MAY_FAIL (!failed && (sync_dirty || os_dirty))
-#endif
 
 #define ALONE   (!locked[(me + 1) % H] && !locked[(me + 2) % H])
 #define OTHERS_INTENT (intent[(me + 1) % H] || intent[(me + 2) % H])
@@ -154,7 +149,6 @@ inline recover()
 {
 #ifdef MARK_BEFORE_STABLE
     set_mark(NOW);
-    guarded_sync();
 #endif
     assert(!(hole && trusted));
 #ifndef OLD_MARK_UNWRITTEN
