@@ -210,8 +210,8 @@ struct reader_wait {
 /* After raising visible: wake whoever may wait for it. */
 BECK_PRIVATE void coord_wake_readers(const struct coord *c, struct cell *cell);
 BECK_PRIVATE void coord_wake_writers(struct cell *cell);
-/* Wait until some cell's visible moves away from what `seen` says, or *stop is not 0; returns early at
- * will. True: a signal handler ran. */
+/* Wait until some cell's visible moves away from what `seen` says, or *stop is not 0; returns early
+ * at will. True: a signal handler ran. */
 BECK_PRIVATE bool coord_wait_readers(const struct coord *c, const struct reader_wait *wait,
                                      uint32_t timeout_ms);
 /* After setting *stop: wake the one who waits with these cells. Safe in a signal handler. */

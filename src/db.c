@@ -515,8 +515,8 @@ static int list_tail(struct beck *db, uint64_t topic, uint32_t index,
     return list_entry(list, &e);
 }
 
-/* What the catalog has to know before the area goes. Everything is stable. First all is listed, then
- * written: writing may make the picture anew. */
+/* What the catalog has to know before the area goes. Everything is stable. First all is listed,
+ * then written: writing may make the picture anew. */
 static int write_tails(struct beck *db)
 {
     struct entry_list list = {.count = 0};
