@@ -328,15 +328,16 @@ BECK_API void beck_consumer_close(beck_consumer *consumer);
 /* Get up to `max_records` records that follow what this consumer has seen, waiting up to
  * `timeout_ms` (0 = do not wait, -1 = for ever) for the first. They come from one partition, in
  * order, one segment at most. *records, and everything they point to, is valid until the next call
- * on this consumer. *count may be 0 before the time is over when a signal handler ran or beck_wakeup was called: poll again.
- * count 0 with timeout 0 means that everything visible has been read.
- * BECK_EVENT: *count is 0 and beck_event has something to tell; polling again goes on behind it.
- * DELETED: a topic is gone. */
+ * on this consumer. *count may be 0 before the time is over when a signal handler ran or
+ * beck_wakeup was called: poll again. count 0 with timeout 0 means that everything visible has been
+ * read. BECK_EVENT: *count is 0 and beck_event has something to tell; polling again goes on behind
+ * it. DELETED: a topic is gone. */
 BECK_API int beck_poll(beck_consumer *consumer, size_t max_records, int32_t timeout_ms,
                        const beck_record **records, size_t *count);
 
 /* End a poll that waits in another thread, or the next one that would wait: it returns BECK_OK with
- * count 0. May be called from any thread and from a signal handler, as long as the consumer is open. */
+ * count 0. May be called from any thread and from a signal handler, as long as the consumer is
+ * open. */
 BECK_API int beck_wakeup(beck_consumer *consumer);
 
 enum beck_event_type {
