@@ -117,6 +117,7 @@ static int zero_area(struct coord *c, uint32_t building)
     struct coord_header first;
     memset(&first, 0, sizeof first);
     atomic_store(&first.building, building);
+    if (building != 0) os_boot_id(first.boot_id);
     int rc = os_allocate(c->file, COORD_AT, COORD_BYTES);
     /* The header comes first, in one piece: what the old area told must not be forgotten while the
      * file is not recovered. */
@@ -161,7 +162,7 @@ bool coord_present(struct coord *c)
     return c->instance != 0 && h->magic == COORD_MAGIC && h->layout == coord_layout();
 }
 
-int coord_read_residue(const struct os_file *file, enum residue *residue)
+int coord_read_residue(const struct os_file *file, bool this_boot, enum residue *residue)
 {
     uint8_t *area = malloc(COORD_BYTES);
     int rc = area == NULL ? err_set(BECK_NOMEM, "out of memory") : 0;
@@ -170,12 +171,17 @@ int coord_read_residue(const struct os_file *file, enum residue *residue)
     if (rc == 0) {
         const struct coord_header *h = (const struct coord_header *)(void *)area;
         const struct slot *slots = (const struct slot *)(void *)(area + COORD_SLOTS_AT);
-        if (atomic_load(&h->building) != 0) *residue = RESIDUE_INTENT;
+        uint8_t boot[16];
+        os_boot_id(boot);
+        if (!this_boot && memcmp(boot, h->boot_id, sizeof boot) != 0) goto out;
+        if (atomic_load(&h->building) != 0 || atomic_load(&h->suspects) != 0)
+            *residue = RESIDUE_INTENT;
         for (uint32_t i = 0; i < SLOTS_MAX; i++)
             if (atomic_load(&slots[i].intent) != 0) *residue = RESIDUE_INTENT;
         if (atomic_load(&h->poison) != 0 || atomic_load(&h->building) == BUILDING_POISONED)
             *residue = RESIDUE_POISON;
     }
+out:
     free(area);
     return rc;
 }
@@ -320,7 +326,7 @@ void coord_unlock_broken(const struct coord *c, const struct cell_ref *cell, enu
 {
     _Atomic uint64_t *word = cell_word(cell, which);
     (void)c;
-    atomic_exchange_explicit(word, WORD_NOBODY, memory_order_release);
+    atomic_exchange_explicit(word, WORD_NOBODY | WORD_CONTENDED, memory_order_release);
     os_wake((_Atomic uint32_t *)(uintptr_t)low_half(word), 1);
 }
 
@@ -397,6 +403,11 @@ int coord_add_extent(struct coord *c, uint32_t block)
     atomic_store_explicit(&directory[n], block, memory_order_relaxed);
     atomic_store_explicit(&h->extents, n + 1, memory_order_release);
     return 0;
+}
+
+void coord_note_suspects(const struct coord *c)
+{
+    atomic_store(&coord_header(c)->suspects, 1);
 }
 
 void coord_note_written(const struct coord *c, uint32_t block)
@@ -482,6 +493,7 @@ void coord_wake_readers(const struct coord *c, struct cell *cell)
 
 void coord_wake_writers(struct cell *cell)
 {
+    atomic_thread_fence(memory_order_seq_cst); /* behind giving the sync word back */
     if (atomic_load(&cell->stable_waiters) == 0) return;
     if (atomic_exchange(&cell->stable_waiters, 0) == 0) return;
     atomic_fetch_add(&cell->stable_bell, 1);
@@ -575,10 +587,11 @@ void coord_settle(struct coord *c)
     if (slots > SLOTS_MAX) slots = SLOTS_MAX;
     for (uint32_t i = 0; i < slots; i++) {
         struct slot *s = coord_slot(c, i);
-        if (atomic_load(&s->intent) == 0 || !coord_slot_dead(c, i)) continue;
-        /* Read again: now that its owner is dead it does not change any more. */
         uint64_t intent = atomic_load(&s->intent);
-        if (intent == 0 || c->joined > intent) continue; /* [Y2] */
+        if (intent == 0 || !coord_slot_dead(c, i)) continue;
+        /* The same value again, or somebody settled it and another claimed the slot: values in a
+         * slot only rise. */
+        if (atomic_load(&s->intent) != intent || c->joined > intent) continue; /* [Y2] */
         coord_sync_begin(c);
         int rc = os_sync(c->file);
         if (rc < 0) coord_poison(c);

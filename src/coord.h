@@ -73,8 +73,10 @@ struct coord_header {
     _Atomic uint64_t root_flips;
     /* blocks below this have been written since they were allocated */
     _Atomic uint32_t written_blocks;
+    uint8_t boot_id[16];   /* of the kernel under which the area was begun */
     uint64_t opened_bytes; /* size of the file before the area was built */
     _Atomic uint32_t poison;
+    _Atomic uint32_t suspects; /* some partition has a suspect offset; until a clean close */
     _Atomic uint32_t building; /* somebody alone is recovering: if this stays, it died doing so */
     _Atomic uint32_t unclean;  /* the superblocks say so */
     _Atomic uint32_t bell;
@@ -148,7 +150,10 @@ BECK_PRIVATE int coord_publish(struct coord *c);
 BECK_PRIVATE bool coord_present(struct coord *c);
 /* What the last users left in an area nobody uses now: poison, an intent, an unfinished recovery.
  * */
-BECK_PRIVATE int coord_read_residue(const struct os_file *file, enum residue *residue);
+BECK_PRIVATE int coord_read_residue(const struct os_file *file, bool this_boot,
+                                    enum residue *residue);
+/* Remember, until a clean close, that somebody left a sync of an `os` topic unfinished. */
+BECK_PRIVATE void coord_note_suspects(const struct coord *c);
 BECK_PRIVATE int coord_zero(struct coord *c);
 
 /* ---- Slots and liveness ---- */

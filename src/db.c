@@ -146,9 +146,8 @@ static int anybody_else(struct beck *db, bool *others)
 static int examine_residue(struct beck *db, const struct superblock *super, enum residue *residue)
 {
     *residue = RESIDUE_NONE;
-    if (super->state == SUPER_CLEAN || !file_same_boot(&db->file, super) || db->file.fs.memory)
-        return 0;
-    return coord_read_residue(&db->file.os, residue);
+    if (super->state == SUPER_CLEAN || db->file.fs.memory) return 0;
+    return coord_read_residue(&db->file.os, file_same_boot(&db->file, super), residue);
 }
 
 static int fill_cells(struct beck *db, const struct recovery *r)
@@ -161,6 +160,7 @@ static int fill_cells(struct beck *db, const struct recovery *r)
         if (rc == 0) rc = catalog_cell(&db->cat, e->topic, e->index, &ref);
         if (rc == 0)
             partition_reset_cell(ref.rw, e->topic, e->index, &e->tail, e->stable, e->suspect);
+        if (rc == 0 && e->suspect > 0) coord_note_suspects(&db->coord);
     }
     return rc;
 }
@@ -196,6 +196,9 @@ static int recover_alone(struct beck *db, const struct superblock *super, enum r
     /* The old mark stays until what recovery found is stable: whoever has to do it again shall
      * trust no more than we did. Then the file is marked as ours. */
     atomic_store(&h->unclean, r.clean ? 0 : 1);
+    /* What the page cache says of the superblocks may not be on the device yet: the mark, the root. */
+    struct superblock as_read = *super;
+    if (rc == 0 && !r.clean) rc = file_write_super(&db->file, &as_read);
     if (rc == 0 && !r.clean) rc = recover_apply(&r);
     if (rc == 0 && !r.clean) {
         atomic_store(&h->unclean, 0);

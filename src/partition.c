@@ -341,7 +341,6 @@ static int roll_if_needed(struct partition *p, uint64_t span)
 /* The partition's lock is held; leave it, come back with the catalog's, roll, and hold it again. */
 static int roll_from_append(struct partition *p, uint64_t span)
 {
-    struct tail tail;
     for (;;) {
         partition_unlock(p);
         int rc = catalog_lock(p->cat);
@@ -352,14 +351,8 @@ static int roll_from_append(struct partition *p, uint64_t span)
         if (rc == 0 && (rc = roll_if_needed(p, span)) < 0) partition_unlock(p);
         catalog_unlock(p->cat);
         if (rc != TRY_HELD) return rc;
-        /* Somebody has the partition: wait for it with empty hands, and look again. */
+        /* Somebody has the partition: wait for it with empty hands, and come back. */
         if ((rc = partition_lock(p)) < 0) return rc;
-        if (atomic_load(&p->cell.rw->state) != CELL_LIVE) {
-            partition_unlock(p);
-            return partition_gone(p);
-        }
-        cell_tail_get(p->cell.rw, &tail);
-        if (tail.segment == p->place.id && !needs_roll(p, &tail, span)) return 0;
     }
 }
 

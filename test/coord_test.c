@@ -156,7 +156,7 @@ END_TEST
 static enum residue residue_of_file(void)
 {
     enum residue residue;
-    ck_assert_int_eq(coord_read_residue(&files[0], &residue), BECK_OK);
+    ck_assert_int_eq(coord_read_residue(&files[0], true, &residue), BECK_OK);
     return residue;
 }
 

@@ -10,7 +10,7 @@
  * another wants to roll that partition, a third rolls another partition and must come through.
  *
  * run: ok MAXDEATHS=0
- * run: ok MAXDEATHS=0 MAXFAILS=2
+ * run: ok MAXDEATHS=0 MAXFAILS=1
  * run: ok MAXDEATHS=1 MAXFAILS=1
  * run: ok MAXDEATHS=2
  * run: ok MAXDEATHS=0 STOPPED

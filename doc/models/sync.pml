@@ -13,7 +13,7 @@
  * run: ok TWICE
  * run: ok TWICE IDLE                        who could settle is alive and makes no call: nobody waits
  *                                           for it
- * run: ok TWICE PASS                        whoever waits may sync for himself, as when the leader is
+ * run: ok SECOND_THREAD PASS                whoever waits may sync for himself, as when the leader is
  *                                           stopped
  * run: caught TWICE NO_REWRITE              a newcomer ignores intents
  * run: caught TWICE DEAD_INTENTS_ONLY       a newcomer ignores the intent of a live handle that was
