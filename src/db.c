@@ -196,7 +196,8 @@ static int recover_alone(struct beck *db, const struct superblock *super, enum r
     /* The old mark stays until what recovery found is stable: whoever has to do it again shall
      * trust no more than we did. Then the file is marked as ours. */
     atomic_store(&h->unclean, r.clean ? 0 : 1);
-    /* What the page cache says of the superblocks may not be on the device yet: the mark, the root. */
+    /* What the page cache says of the superblocks may not be on the device yet: the mark, the root.
+     * */
     struct superblock as_read = *super;
     if (rc == 0 && !r.clean) rc = file_write_super(&db->file, &as_read);
     if (rc == 0 && !r.clean) rc = recover_apply(&r);
