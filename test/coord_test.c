@@ -165,8 +165,8 @@ static enum residue residue_of_file(void)
     return residue_if(true);
 }
 
-/* Suspect bytes outlive the one who noted them; and a word of this boot counts even where the file's
- * mark is of another: recovery after a power cut keeps the old mark until it is done. */
+/* Suspect bytes outlive the one who noted them; and a word of this boot counts even where the
+ * file's mark is of another: recovery after a power cut keeps the old mark until it is done. */
 START_TEST(residue_tells_of_suspects_and_of_its_boot)
 {
     open_handles(1);
