@@ -307,6 +307,7 @@ static int attach_private(struct beck *db)
     r.trusted = residue != RESIDUE_POISON && file_same_boot(&db->file, &super);
     db->watched_sequence = super.sequence;
     rc = file_read_device(&db->file, !r.clean);
+    if (rc == BECK_UNSUPPORTED) rc = os_sync(&db->file.os); /* the best there is, then */
     if (rc == 0) rc = catalog_load(&db->cat, &super, UINT64_MAX);
     if (rc == 0) rc = recover_find_ends(&r);
     if (rc == 0) rc = private_cells(db, &r);
