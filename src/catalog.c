@@ -257,10 +257,18 @@ int catalog_load(struct catalog *cat, const struct superblock *super, uint64_t l
     return rc;
 }
 
+void catalog_attach(struct catalog *cat, struct coord *coord)
+{
+    pthread_mutex_lock(&cat->mutex);
+    __atomic_store_n(&cat->coord, coord, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&cat->mutex);
+}
+
 bool catalog_moved(const struct catalog *cat)
 {
-    if (cat->coord == NULL) return false;
-    struct cell_ref cell = coord_catalog_cell(cat->coord);
+    const struct coord *coord = __atomic_load_n(&cat->coord, __ATOMIC_ACQUIRE);
+    if (coord == NULL) return false;
+    struct cell_ref cell = coord_catalog_cell(coord);
     return atomic_load_explicit(&cell.ro->visible, memory_order_acquire) !=
            atomic_load_explicit(&cat->seen, memory_order_relaxed);
 }

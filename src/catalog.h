@@ -43,6 +43,8 @@ BECK_PRIVATE void catalog_free(struct catalog *cat);
  * that at least super->catalog_next entries are there. */
 BECK_PRIVATE int catalog_load(struct catalog *cat, const struct superblock *super, uint64_t limit);
 
+/* Attach to the shared area, or (NULL) to a file nobody has open. Takes: mutex. */
+BECK_PRIVATE void catalog_attach(struct catalog *cat, struct coord *coord);
 /* Build the picture beside others who may be writing. */
 BECK_PRIVATE int catalog_join(struct catalog *cat);
 /* Bring the picture up to date with what others appended; cheap when nothing changed. Takes: mutex.

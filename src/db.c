@@ -298,7 +298,7 @@ static int attach_private(struct beck *db)
 {
     struct superblock super;
     enum residue residue = RESIDUE_NONE;
-    db->cat.coord = NULL;
+    catalog_attach(&db->cat, NULL);
     int rc = file_read_super(&db->file, &super);
     if (rc == 0) rc = err_set(BECK_NOT_BECK, "an empty file: nothing was ever written to it");
     if (rc > 0) rc = examine_residue(db, &super, &residue);
@@ -320,7 +320,7 @@ static int attach_private(struct beck *db)
 static int attach_watch(struct beck *db)
 {
     int rc = file_read_device(&db->file, false);
-    db->cat.coord = &db->coord;
+    catalog_attach(&db->cat, &db->coord);
     if (rc == 0 && !coord_present(&db->coord))
         rc = err_set(BECK_BUSY, "the file is in use by an incompatible build of beck");
     if (rc == 0) rc = catalog_join(&db->cat);

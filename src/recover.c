@@ -92,9 +92,8 @@ static void report_scan(struct recovery *r, const struct topic_picture *t, uint3
             f->gaps > 1 ? "; there is more" : "");
     if (f->beyond_to > f->beyond_from)
         say(r,
-            "topic %s:%u: cut off at record %llu; of what was not yet stable, records %llu to %llu "
-            "beyond"
-            " it were dropped",
+            "topic %s:%u: cut off at record %llu; intact but not yet stable behind it, and dropped:"
+            " %llu to %llu",
             t->name, index, (unsigned long long)f->end.next, (unsigned long long)f->beyond_from,
             (unsigned long long)f->beyond_to - 1);
 }
@@ -251,9 +250,11 @@ int recover_find_ends(struct recovery *r)
     const struct picture *p = &r->cat->picture;
     size_t count = 0;
     int rc = 0;
+    /* A read-only handle that attaches anew may have other threads looking at the picture. */
+    pthread_mutex_lock(&r->cat->mutex);
     for (size_t i = 0; i < p->topics; i++) count += p->by_id[i]->partitions;
     r->ends = calloc(count + 1, sizeof *r->ends);
-    if (r->ends == NULL) return err_set(BECK_NOMEM, "out of memory");
+    if (r->ends == NULL) rc = err_set(BECK_NOMEM, "out of memory");
     for (size_t i = 0; rc == 0 && i < p->topics; i++) {
         for (uint32_t k = 0; rc == 0 && k < p->by_id[i]->partitions; k++) {
             struct partition_end *out = &r->ends[r->count++];
@@ -261,6 +262,7 @@ int recover_find_ends(struct recovery *r)
             rc = r->clean ? clean_end(p->by_id[i], k, out) : partition_end(r, p->by_id[i], k, out);
         }
     }
+    pthread_mutex_unlock(&r->cat->mutex);
     return rc;
 }
 
