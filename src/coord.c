@@ -422,6 +422,18 @@ bool coord_was_written(const struct coord *c, uint32_t block)
     return block <= atomic_load(&coord_header(c)->written_blocks);
 }
 
+/* Field by field, as they were stored: a wider load over fresh stores has to wait for them. */
+static void copy_tail(const struct tail *from, struct tail *to)
+{
+    to->segment = __atomic_load_n(&from->segment, __ATOMIC_RELAXED);
+    to->next = __atomic_load_n(&from->next, __ATOMIC_RELAXED);
+    to->max_timestamp = __atomic_load_n(&from->max_timestamp, __ATOMIC_RELAXED);
+    to->position = __atomic_load_n(&from->position, __ATOMIC_RELAXED);
+    to->chain = __atomic_load_n(&from->chain, __ATOMIC_RELAXED);
+    to->zeroed = __atomic_load_n(&from->zeroed, __ATOMIC_RELAXED);
+    to->reserved = 0;
+}
+
 /* Only the copy the flip does not point to is ever written, so a copy read between two equal flips
  * is whole: nobody began to write it in between. */
 void cell_tail_snapshot(const struct cell *cell, struct tail *tail)
@@ -429,28 +441,23 @@ void cell_tail_snapshot(const struct cell *cell, struct tail *tail)
     uint32_t before, after;
     do {
         before = atomic_load_explicit(&cell->flip, memory_order_acquire);
-        const struct tail *from = &cell->tail[before & 1];
-        tail->segment = __atomic_load_n(&from->segment, __ATOMIC_RELAXED);
-        tail->next = __atomic_load_n(&from->next, __ATOMIC_RELAXED);
-        tail->max_timestamp = __atomic_load_n(&from->max_timestamp, __ATOMIC_RELAXED);
-        tail->position = __atomic_load_n(&from->position, __ATOMIC_RELAXED);
-        tail->chain = __atomic_load_n(&from->chain, __ATOMIC_RELAXED);
-        tail->zeroed = __atomic_load_n(&from->zeroed, __ATOMIC_RELAXED);
+        copy_tail(&cell->tail[before & 1], tail);
         atomic_thread_fence(memory_order_acquire);
         after = atomic_load_explicit(&cell->flip, memory_order_relaxed);
     } while (before != after);
-    tail->reserved = 0;
 }
 
 void cell_tail_get(const struct cell *cell, struct tail *tail)
 {
-    *tail = cell->tail[atomic_load_explicit(&cell->flip, memory_order_relaxed) & 1];
+    copy_tail(&cell->tail[atomic_load_explicit(&cell->flip, memory_order_relaxed) & 1], tail);
 }
 
 void cell_tail_set(struct cell *cell, const struct tail *tail)
 {
     uint32_t flip = atomic_load_explicit(&cell->flip, memory_order_relaxed) + 1;
     struct tail *to = &cell->tail[flip & 1];
+    atomic_thread_fence(
+        memory_order_release); /* the flip before is seen before this copy changes */
     __atomic_store_n(&to->segment, tail->segment, __ATOMIC_RELAXED);
     __atomic_store_n(&to->next, tail->next, __ATOMIC_RELAXED);
     __atomic_store_n(&to->max_timestamp, tail->max_timestamp, __ATOMIC_RELAXED);
