@@ -200,7 +200,7 @@ static int list_endings(struct reading *r)
     for (size_t t = 0; t < r->config.topic_count; t++) {
         const beck_topic_info *info = NULL;
         int rc = beck_topic_describe(r->session.db, r->config.topics[t], &info);
-        if (rc < 0) return session_error(&r->session, rc);
+        if (rc < 0) return session_error(&r->session);
         bool chosen = r->config.partition_count > 0;
         size_t count = chosen ? r->config.partition_count : info->config.partitions;
         for (size_t i = 0; i < count; i++)
@@ -291,7 +291,7 @@ static int read_on(struct reading *r)
         size_t wanted = r->left < (int64_t)POLL_RECORDS ? (size_t)r->left : POLL_RECORDS;
         int32_t waiting = waiting_time(r); /* asked before the poll: what came until then is read */
         int rc = beck_poll(r->consumer, wanted, idle ? waiting : 0, &records, &count);
-        if (rc < 0) return session_error(&r->session, rc);
+        if (rc < 0) return session_error(&r->session);
         if (rc == BECK_EVENT) tell_gap(r);
         if (count > 0) write_records(r, records, count);
         idle = rc != BECK_EVENT && count == 0;
@@ -323,7 +323,7 @@ static int open_consumer(struct reading *r)
     }
     /* Asked again, because the questions above replaced its message: a partition is missing. */
     rc = beck_consumer_open(r->session.db, &r->config, &r->consumer);
-    return rc >= 0 ? 0 : session_error(&r->session, rc);
+    return rc >= 0 ? 0 : session_error(&r->session);
 }
 
 static int print_records(struct reading *r)

@@ -304,7 +304,7 @@ static int look_at_topic(struct producer *p)
 {
     const beck_topic_info *info = NULL;
     int rc = beck_topic_describe(p->session.db, p->name, &info);
-    if (rc < 0) return session_error(&p->session, rc);
+    if (rc < 0) return session_error(&p->session);
     size_t largest = info->config.max_message_bytes;
     if (p->partition >= (int64_t)info->config.partitions) {
         fprintf(stderr, "beck: %s: topic '%s' has no partition %d, it has %u\n", p->session.path,
@@ -322,7 +322,7 @@ static int open_topic(struct producer *p)
 {
     beck_topic_config config = {.size = sizeof config, .sync = p->sync};
     int rc = beck_topic_open(p->session.db, p->name, &config, &p->topic);
-    if (rc < 0) return session_error(&p->session, rc);
+    if (rc < 0) return session_error(&p->session);
     return look_at_topic(p);
 }
 

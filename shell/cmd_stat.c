@@ -98,7 +98,7 @@ static int run_stat(const struct command *self, int argc, char **argv)
     if (session_open(&session, BECK_OPEN_READONLY | BECK_OPEN_NO_CREATE) < 0) return EXIT_ERROR;
     beck_stat_info info = {0};
     int rc = beck_stat(session.db, &info);
-    if (rc < 0) return session_close(&session, session_error(&session, rc));
+    if (rc < 0) return session_close(&session, session_error(&session));
     struct field fields[FIELDS_MAX];
     size_t count = list_fields(&info, fields);
     struct out out;
@@ -196,7 +196,7 @@ static int check(struct checking *c)
     clear_progress(c);
     bool finished = rc >= 0 || (rc == BECK_CORRUPT && c->findings > 0);
     print_summary(c, &summary, finished);
-    int status = finished ? EXIT_FINE : session_error(&c->session, rc);
+    int status = finished ? EXIT_FINE : session_error(&c->session);
     if (c->findings > 0 || rc == BECK_CORRUPT) status = EXIT_DAMAGE;
     return session_close(&c->session, out_close(&c->out, status));
 }

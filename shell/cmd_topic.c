@@ -65,7 +65,7 @@ static int run_create(const struct command *self, int argc, char **argv)
     struct session session = {.path = argv[optind]};
     if (session_open(&session, 0) < 0) return EXIT_ERROR;
     int rc = beck_topic_create(session.db, argv[optind + 1], &config);
-    return session_close(&session, rc < 0 ? session_error(&session, rc) : EXIT_FINE);
+    return session_close(&session, rc < 0 ? session_error(&session) : EXIT_FINE);
 }
 
 static bool is_empty(const beck_topic_config *config)
@@ -241,7 +241,7 @@ static int run_list(const struct command *self, int argc, char **argv)
     struct session session = {.path = argv[optind]};
     if (session_open(&session, BECK_OPEN_READONLY | BECK_OPEN_NO_CREATE) < 0) return EXIT_ERROR;
     int rc = beck_topic_list(session.db, &topics, &count);
-    if (rc < 0) return session_close(&session, session_error(&session, rc));
+    if (rc < 0) return session_close(&session, session_error(&session));
     struct out out;
     out_open(&out);
     if (json)
@@ -265,7 +265,7 @@ static int run_describe(const struct command *self, int argc, char **argv)
                            : beck_topic_list(session.db, &topics, &count);
     if (rc < 0) {
         bool named = topic != NULL;
-        status = named ? session_topic_error(&session, rc, topic) : session_error(&session, rc);
+        status = named ? session_topic_error(&session, rc, topic) : session_error(&session);
         return session_close(&session, status);
     }
     struct out out;

@@ -50,12 +50,10 @@ static void suggest_topic(const char *topic, const beck_topic_info *topics, size
 }
 
 /* ---- Errors ---- */
-int session_error(const struct session *session, int rc)
+int session_error(const struct session *session)
 {
-    if (session->db == NULL)
-        fprintf(stderr, "beck: %s: %s\n", session->path, beck_status_text(rc));
-    else
-        fprintf(stderr, "beck: %s\n", beck_errmsg(session->db));
+    fprintf(stderr, "beck: %s\n",
+            beck_errmsg(session->db)); /* the thread's, so also without a handle */
     return EXIT_ERROR;
 }
 
@@ -63,9 +61,9 @@ int session_topic_error(const struct session *session, int rc, const char *topic
 {
     const beck_topic_info *topics = NULL;
     size_t count = 0;
-    if (rc != BECK_NOT_FOUND) return session_error(session, rc);
+    if (rc != BECK_NOT_FOUND) return session_error(session);
     rc = beck_topic_list(session->db, &topics, &count);
-    if (rc < 0) return session_error(session, rc);
+    if (rc < 0) return session_error(session);
     fprintf(stderr, "beck: %s: no topic '%s'", session->path, topic);
     suggest_topic(topic, topics, count);
     fputc('\n', stderr);
@@ -102,7 +100,7 @@ int session_open(struct session *session, uint32_t flags)
         suggest_file(session->path);
         fputc('\n', stderr);
     } else {
-        session_error(session, rc);
+        session_error(session);
     }
     beck_close(session->db);
     session->db = NULL;
@@ -114,5 +112,5 @@ int session_close(struct session *session, int exit_code)
     int rc = beck_close(session->db);
     session->db = NULL;
     if (rc >= 0 || exit_code != EXIT_FINE) return exit_code;
-    return session_error(session, rc);
+    return session_error(session);
 }

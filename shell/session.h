@@ -16,7 +16,7 @@ struct session {
  * the library after an error was printed; the session is closed then. */
 int session_open(struct session *session, uint32_t flags);
 /* Prints what the last failing call had to say and returns EXIT_ERROR. */
-int session_error(const struct session *session, int rc);
+int session_error(const struct session *session);
 /* The same where `topic` may be what is missing: names the topics there are. */
 int session_topic_error(const struct session *session, int rc, const char *topic);
 /* Closes; returns `exit_code`, or EXIT_ERROR when that was 0 and closing failed. */

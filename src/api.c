@@ -38,7 +38,7 @@ int beck_open(const char *path, const beck_options *options, beck **out)
     beck_options o = {.size = sizeof o};
     if (out == NULL) return err_set(BECK_INVALID, "beck_open: no place for the handle");
     *out = NULL;
-    if (path == NULL || path[0] == 0) return err_set(BECK_INVALID, "beck_open: no path");
+    if (path == NULL || path[0] == 0) return err_set(BECK_INVALID, "the path of the file is empty");
     if (options != NULL) {
         int rc = take_struct(options, options->size, &o, sizeof o, "beck_options");
         if (rc < 0) return rc;

@@ -265,7 +265,10 @@ static int make_segment(struct partition *p, uint64_t need, struct entry *add)
         if (rc == 0)
             rc = file_make_segment(p->cat->file, &add->place, p->topic, p->index, add->base_offset);
         uint64_t smaller = segment_bytes_for(need, max_u64(bytes / 2, SEGMENT_BYTES_MIN));
-        if (rc != BECK_FULL || smaller >= bytes) return rc;
+        if (rc == 0) return 0;
+        if (rc != BECK_FULL || smaller >= bytes)
+            return err_context(rc, "topic %s:%u: no room for another segment", p->topic_name,
+                               p->index);
         bytes = smaller;
     }
 }
