@@ -184,23 +184,17 @@ static int replay(struct catalog *cat, uint64_t limit)
     return 0;
 }
 
-static int load_root(struct catalog *cat, const struct segment_place *root)
+static int load_root(struct catalog *cat, const struct superblock *super)
 {
-    uint8_t bytes[SEGMENT_HEADER_BYTES];
-    struct segment_header h;
+    const struct segment_place *root = &super->root;
     catalog_forget(cat);
     cat->root = cat->segment = *root;
     cat->spare.id = 0;
-    if (root->blocks > SEGMENT_BYTES_LIMIT / BLOCK_BYTES || root->id > OFFSET_MAX)
+    cat->at = log_begin(super->root_base);
+    if (root->blocks > SEGMENT_BYTES_LIMIT / BLOCK_BYTES || root->id > OFFSET_MAX ||
+        super->root_base > OFFSET_MAX)
         return err_set(BECK_CORRUPT, "catalog: root %llu of %u blocks",
                        (unsigned long long)root->id, root->blocks);
-    int rc = file_read_segment(cat->file, root, 0, bytes, sizeof bytes);
-    if (rc == 0 &&
-        (segment_header_decode(bytes, &h) < 0 || h.id != root->id || h.topic != TOPIC_CATALOG))
-        rc = err_set(BECK_CORRUPT, "catalog: its first segment, at byte %llu, is damaged",
-                     (unsigned long long)place_at(root));
-    if (rc < 0) return rc;
-    cat->at = log_begin(h.base_offset);
     return chain_add(cat, root);
 }
 
@@ -238,7 +232,7 @@ static int check_end(struct catalog *cat, uint64_t least)
 
 static int load(struct catalog *cat, const struct superblock *super, uint64_t limit)
 {
-    int rc = load_root(cat, &super->root);
+    int rc = load_root(cat, super);
     if (rc == 0) rc = replay(cat, limit);
     if (rc < 0) return rc;
     if (limit == UINT64_MAX) return check_end(cat, super->catalog_next);
@@ -512,6 +506,7 @@ static int append_to_log(struct catalog *cat, const struct entry *entries, size_
 struct snapshot {
     struct catalog *cat;
     struct segment_place place;
+    uint64_t base; /* offset of its first entry */
     struct log_position at;
     struct buf out;    /* frames, for position SEGMENT_HEADER_BYTES on */
     struct buf values; /* encoded entries of the frame being filled */
@@ -576,6 +571,7 @@ static int snapshot_write(struct snapshot *s, const struct segment_place *spare)
     if (rc == 0) rc = file_read_super(cat->file, &super);
     if (rc == 1) {
         super.root = s->place;
+        super.root_base = s->base;
         super.catalog_next = s->at.next;
         rc = file_write_super(cat->file, &super); /* [C3] */
     }
@@ -588,7 +584,7 @@ static int snapshot_write(struct snapshot *s, const struct segment_place *spare)
  * flipped: who still reads them finds the number of flips moved. */
 static int catalog_snapshot(struct catalog *cat)
 {
-    struct snapshot s = {.cat = cat, .at = log_begin(cat->at.next)};
+    struct snapshot s = {.cat = cat, .base = cat->at.next, .at = log_begin(cat->at.next)};
     struct entry link = {.type = ENTRY_LINK};
     struct superblock super;
     uint64_t most = 0;

@@ -33,6 +33,7 @@ void super_encode(const struct superblock *s, uint8_t out[SUPER_BYTES])
     put_le32(out + 104, s->birth_ns);
     memcpy(out + 112, s->boot_id, 16);
     put_le64(out + 128, s->catalog_next);
+    put_le64(out + 136, s->root_base);
     put_le32(out + 252, crc32c(0, out, 252));
 }
 
@@ -65,6 +66,7 @@ int super_decode(const uint8_t in[SUPER_BYTES], struct superblock *s)
     s->birth_ns = get_le32(in + 104);
     memcpy(s->boot_id, in + 112, 16);
     s->catalog_next = get_le64(in + 128);
+    s->root_base = get_le64(in + 136);
     if (get_le32(in + 20) != BLOCK_BYTES && s->version == FORMAT_VERSION) return BECK_CORRUPT;
     return 1;
 }

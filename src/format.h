@@ -50,6 +50,7 @@ struct superblock {
     uint8_t boot_id[16];
     /* catalog entries below this were stable when the superblock was written */
     uint64_t catalog_next;
+    uint64_t root_base; /* offset of the first entry in the catalog's first segment */
 };
 BECK_PRIVATE void super_encode(const struct superblock *s, uint8_t out[SUPER_BYTES]);
 /* 1 = valid, 0 = all zeros, CORRUPT, NOT_BECK (another magic). */

@@ -99,8 +99,8 @@ class File:
 
 Superblock = namedtuple(
     'Superblock', 'magic version block_size compatible read_only incompatible application sequence '
-    'uuid state salt segment block blocks inode birth_s birth_ns zero boot catalog_next zeros crc')
-SUPERBLOCK = struct.Struct('<16s6IQ16sIIQIIQqII16sQ116sI')
+    'uuid state salt segment block blocks inode birth_s birth_ns zero boot catalog_next root_base zeros crc')
+SUPERBLOCK = struct.Struct('<16s6IQ16sIIQIIQqII16sQQ108sI')
 
 def read_superblock(file):
     """The valid copy with the higher sequence, and a line that says which copies are valid."""
@@ -362,7 +362,8 @@ class Catalog:
     def read(self):
         """Walk the chain of segments from the root to the end."""
         root = self.root
-        link, before, expected = (root.segment, root.salt, root.block, root.blocks), (0, 0), 0
+        link, before, expected = ((root.segment, root.salt, root.block, root.blocks), (0, 0),
+                                  root.root_base)
         while link and link[0]:
             segment = Segment((link[0], 0, 0, link[1], expected, link[2], link[3]))
             if any(segment.id == other.id for other in self.chain):
