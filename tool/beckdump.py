@@ -99,7 +99,8 @@ class File:
 
 Superblock = namedtuple(
     'Superblock', 'magic version block_size compatible read_only incompatible application sequence '
-    'uuid state salt segment block blocks inode birth_s birth_ns zero boot catalog_next root_base zeros crc')
+    'uuid state salt segment block blocks inode birth_s birth_ns zero boot catalog_next '
+    'root_base zeros crc')
 SUPERBLOCK = struct.Struct('<16s6IQ16sIIQIIQqII16sQQ108sI')
 
 def read_superblock(file):
