@@ -370,7 +370,7 @@ static int encode_frame(const struct segment_place *place, const struct log_posi
     return rc;
 }
 
-/* Write one frame at the end of the log, then apply and show it. */
+/* Put one frame at the end of the log and show it. */
 static int append_frame(struct catalog *cat, const struct entry *entries, size_t count,
                         struct buf *frame)
 {
@@ -589,7 +589,7 @@ static int catalog_snapshot(struct catalog *cat)
     struct superblock super;
     uint64_t most = 0;
     int rc;
-    /* its blocks are not free yet: housekeeping comes first */
+    /* What is retired has no entry in a snapshot, and its blocks are not free yet: that first. */
     if (cat->picture.retired_count > 0) return 0;
     for (size_t i = 0; i < cat->picture.topics; i++)
         most += 512 + SETTINGS_BYTES_MAX / 8 + cat->picture.by_id[i]->partitions * UINT64_C(96);
@@ -612,6 +612,7 @@ static int catalog_snapshot(struct catalog *cat)
         atomic_exchange(&cell.rw->visible, s.at.next);
         rc = file_read_super(cat->file, &super);
         if (rc == 1) rc = load(cat, &super, s.at.next);
+        if (rc < 0) forget_for_now(cat);
     } else {
         space_give(&cat->picture.space, s.place.block, 0);
     }

@@ -479,9 +479,6 @@ void word_raise(_Atomic uint64_t *word, uint64_t to)
  * publisher may take the flag for a raise that the waiter has seen already; then the next raise
  * would find no flag, and the offset would still be what the waiter expects. */
 
-#define WAIT_HERE 1u
-#define WAIT_HEADER 2u
-
 void coord_wake_readers(const struct coord *c, struct cell *cell)
 {
     /* The caller raised visible by a seq_cst exchange or compare-and-swap: the fence of [W1]. */

@@ -28,6 +28,11 @@ enum cell_state {
     CELL_QUIET = 3    /* and none is under way: its lock was held once since */
 };
 
+enum wait_flag {                 /* bits of a cell's waiters: which bell is slept on */
+                 WAIT_HERE = 1,  /* the cell's own */
+                 WAIT_HEADER = 2 /* the header's, by who waits for many cells */
+};
+
 struct cell { /* one partition; field by field in doc/CONCURRENCY.md section 10 */
     _Atomic uint64_t lock;
     _Atomic uint64_t sync_lock;
@@ -40,7 +45,7 @@ struct cell { /* one partition; field by field in doc/CONCURRENCY.md section 10 
     uint64_t pad1;
 
     _Atomic uint64_t visible; /* on its own cache line: readers poll it */
-    _Atomic uint32_t waiters; /* 1 = somebody may wait for visible here, 2 = on the header's bell */
+    _Atomic uint32_t waiters; /* enum wait_flag: who may wait for visible to rise */
     _Atomic uint32_t bell;    /* what waiters sleep on: counts how often the flag was taken */
     uint32_t pad2[12];
 

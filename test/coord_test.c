@@ -489,6 +489,36 @@ START_TEST(readers_are_woken)
 }
 END_TEST
 
+/* Without a sleeper, whose wait might end for another reason. [W1] */
+START_TEST(a_bell_rings_only_for_who_asked)
+{
+    open_handles(1);
+    struct cell_ref cell = cell_of(a, 0);
+    struct coord_header *h = coord_header(a);
+    uint32_t here = atomic_load(&cell.rw->bell), header = atomic_load(&h->bell);
+    uint32_t stable = atomic_load(&cell.rw->stable_bell);
+    coord_wake_readers(a, cell.rw);
+    coord_wake_writers(cell.rw);
+    ck_assert_uint_eq(atomic_load(&cell.rw->bell), here);
+    ck_assert_uint_eq(atomic_load(&h->bell), header);
+    ck_assert_uint_eq(atomic_load(&cell.rw->stable_bell), stable);
+    atomic_store(&cell.rw->waiters, WAIT_HERE);
+    coord_wake_readers(a, cell.rw);
+    ck_assert_uint_eq(atomic_load(&cell.rw->bell), here + 1);
+    ck_assert_uint_eq(atomic_load(&h->bell), header);
+    atomic_store(&cell.rw->waiters, WAIT_HEADER);
+    coord_wake_readers(a, cell.rw);
+    ck_assert_uint_eq(atomic_load(&cell.rw->bell), here + 1);
+    ck_assert_uint_eq(atomic_load(&h->bell), header + 1);
+    ck_assert_uint_eq(atomic_load(&cell.rw->waiters), 0);
+    atomic_store(&cell.rw->stable_waiters, 1);
+    coord_wake_writers(cell.rw);
+    ck_assert_uint_eq(atomic_load(&cell.rw->stable_bell), stable + 1);
+    ck_assert_uint_eq(atomic_load(&cell.rw->stable_waiters), 0);
+    close_handles();
+}
+END_TEST
+
 START_TEST(who_has_news_does_not_wait)
 {
     open_handles(2);
@@ -642,6 +672,7 @@ Suite *suite(void)
     suite_add_tcase(s, t);
     t = tcase_create("waiting");
     tcase_add_test(t, readers_are_woken);
+    tcase_add_test(t, a_bell_rings_only_for_who_asked);
     tcase_add_test(t, who_has_news_does_not_wait);
     tcase_add_test(t, writers_are_woken);
     suite_add_tcase(s, t);
