@@ -21,8 +21,19 @@ Q := $(if $(V),,@)
 say = $(if $(V),@:,@printf '  %-5s %s\n')
 comma := ,
 
+# Compression codecs, as pkg-config calls them: what is installed is built in. None: make CODECS=
+CODECS ?= zlib snappy liblz4 libzstd
+have = $(shell pkg-config --exists $(1) 2>/dev/null && echo yes)
+CODECS_FOUND := $(foreach c,$(CODECS),$(if $(call have,$c),$c))
+with_zlib := -DBECK_WITH_ZLIB
+with_snappy := -DBECK_WITH_SNAPPY
+with_liblz4 := -DBECK_WITH_LZ4
+with_libzstd := -DBECK_WITH_ZSTD
+CODEC_FLAGS := $(foreach c,$(CODECS_FOUND),$(with_$c) $(shell pkg-config --cflags $c))
+CODEC_LIBS := $(foreach c,$(CODECS_FOUND),$(shell pkg-config --libs $c))
+
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
-BASE := -std=c11 -D_GNU_SOURCE -g -pthread $(WARN) -MMD -MP $(CFLAGS)
+BASE := -std=c11 -D_GNU_SOURCE -g -pthread $(WARN) -MMD -MP $(CODEC_FLAGS) $(CFLAGS)
 RELEASE := $(BASE) -O2 -fPIC
 DEV := $(BASE) $(WERROR) -Og -DBECK_DEBUG $(if $(TINY),-DBECK_TINY)
 ifneq ($(SAN),)
@@ -75,7 +86,7 @@ $(BUILD)/libbeck.a: $(BUILD)/beck.o
 $(BUILD)/libbeck.so.0: $(BUILD)/beck.o src/beck.map
 	$(call say) LINK $@
 	$(Q)$(CC) -shared -pthread -Wl,-soname,libbeck.so.0,--version-script=src/beck.map,--no-undefined \
-	    $(LDFLAGS) -o $@ $<
+	    $(LDFLAGS) -o $@ $< $(CODEC_LIBS)
 
 $(BUILD)/libbeck.so: $(BUILD)/libbeck.so.0
 	$(Q)ln -sf libbeck.so.0 $@
@@ -86,11 +97,12 @@ $(BUILD)/shell/%.o: shell/%.c $(BUILD)/beck.h | $(BUILD)/shell/
 
 $(BUILD)/beck: $(SHELL_OBJECTS) $(BUILD)/libbeck.a
 	$(call say) LINK $@
-	$(Q)$(CC) -pthread $(LDFLAGS) -o $@ $^
+	$(Q)$(CC) -pthread $(LDFLAGS) -o $@ $^ $(CODEC_LIBS)
 
 $(BUILD)/example/%: example/%.c $(BUILD)/libbeck.a | $(BUILD)/example/
 	$(call say) LINK $@
-	$(Q)$(CC) $(RELEASE) $(WERROR) -MF $@.d -MT $@ -I$(BUILD) $(LDFLAGS) -o $@ $< $(BUILD)/libbeck.a
+	$(Q)$(CC) $(RELEASE) $(WERROR) -MF $@.d -MT $@ -I$(BUILD) $(LDFLAGS) -o $@ $< $(BUILD)/libbeck.a \
+	    $(CODEC_LIBS)
 
 # ---- Development: files apart, assertions on, warnings are errors --------------------------------
 
@@ -122,7 +134,7 @@ $(OUT)/test/%: SEES := -Iinclude -Isrc
 $(OUT)/test/%: test/%.c $(OUT)/libbeck.a | $(OUT)/test/
 	$(call say) TEST $@
 	$(Q)$(CC) $(DEV) -MF $@.d -MT $@ $(SEES) $(LDFLAGS) -o $@ $< $(OUT)/libbeck.a \
-	    $(shell pkg-config --cflags --libs check)
+	    $(CODEC_LIBS) $(shell pkg-config --cflags --libs check)
 
 %/:
 	$(Q)mkdir -p $@
@@ -167,7 +179,6 @@ demo: all ## a short tour with many processes
 
 # ---- Benchmark -----------------------------------------------------------------------------------
 
-have = $(shell pkg-config --exists $(1) 2>/dev/null && echo yes)
 PEERS := $(if $(call have,sqlite3),-DHAVE_SQLITE) $(if $(call have,lmdb),-DHAVE_LMDB)
 PEER_LIBS = $(foreach p,sqlite3 lmdb,$(if $(call have,$p),$(shell pkg-config --libs $p)))
 
@@ -177,7 +188,7 @@ $(BUILD)/bench/%.o: bench/%.c $(BUILD)/beck.h | $(BUILD)/bench/
 
 $(BUILD)/bench-beck: $(BENCH_OBJECTS) $(BUILD)/libbeck.a
 	$(call say) LINK $@
-	$(Q)$(CC) -pthread $(LDFLAGS) -o $@ $^ $(PEER_LIBS) -lm
+	$(Q)$(CC) -pthread $(LDFLAGS) -o $@ $^ $(CODEC_LIBS) $(PEER_LIBS) -lm
 
 bench: $(BUILD)/bench-beck ## measure, beside SQLite and LMDB when they are installed
 	$(BUILD)/bench-beck $(ARGS)

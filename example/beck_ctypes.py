@@ -21,6 +21,7 @@ ANY_PARTITION = -1
 EVENT = 1
 SLICE_MS = 500  # Python handles signals, such as Ctrl-C, between two polls
 SYNC_CLASSES = {None: 0, "sync": 1, "os": 2}
+CODECS = (None, "none", "gzip", "snappy", "lz4", "zstd")
 STARTS = {"beginning": 0, "end": 1, "offset": 2, "last": 3, "time": 4}
 CAUSES = (None, "corrupt", "deleted", "lost")
 
@@ -40,7 +41,11 @@ class _Options(_Sized):
 class _TopicConfig(_Sized):
     _fields_ = [("size", c_size_t), ("partitions", c_uint32), ("sync", c_uint32),
                 ("max_message_bytes", c_uint32), ("segment_bytes", c_uint32),
-                ("flush_ms", c_uint32)]
+                ("flush_ms", c_uint32), ("compression", c_uint32)]
+
+
+class _AppendOptions(_Sized):
+    _fields_ = [("size", c_size_t), ("sync", c_uint32), ("compression", c_uint32)]
 
 
 class _Header(ctypes.Structure):
@@ -67,7 +72,7 @@ class _EventInfo(ctypes.Structure):
 
 
 class _CheckSummary(ctypes.Structure):
-    _fields_ = [(name, c_uint64) for name in "records batches segments bytes findings".split()]
+    _fields_ = [(name, c_uint64) for name in "records batches segments bytes findings unread".split()]
 
 
 _FINDING = ctypes.CFUNCTYPE(c_int, c_void_p, c_char_p)
@@ -88,8 +93,8 @@ _declare("beck_close", c_int, c_void_p)
 _declare("beck_sync", c_int, c_void_p)
 _declare("beck_topic_delete", c_int, c_void_p, c_char_p)
 _declare("beck_topic_open", c_int, c_void_p, c_char_p, POINTER(_TopicConfig), POINTER(c_void_p))
-_declare("beck_append_sync", c_int, c_void_p, c_int32, POINTER(_Record), c_size_t, c_uint32,
-         POINTER(c_int64))
+_declare("beck_append_with", c_int, c_void_p, c_int32, POINTER(_Record), c_size_t,
+         POINTER(_AppendOptions), POINTER(c_int64))
 _declare("beck_consumer_open", c_int, c_void_p, POINTER(_ConsumerConfig), POINTER(c_void_p))
 _declare("beck_consumer_close", None, c_void_p)
 _declare("beck_poll", c_int, c_void_p, c_size_t, c_int32, POINTER(POINTER(_Record)),
@@ -192,16 +197,18 @@ class Topic:
         """Append one record; returns its offset."""
         return self.append_batch([(value, key, headers, timestamp)], partition)
 
-    def append_batch(self, records, partition=ANY_PARTITION, sync=None):
+    def append_batch(self, records, partition=ANY_PARTITION, sync=None,
+                     compression=None):
         """Append tuples (value, key, headers, timestamp) or shorter; the first one's offset."""
+        options = _AppendOptions(sync=SYNC_CLASSES[sync], compression=CODECS.index(compression))
         array, keep, base = (_Record * len(records))(), [], c_int64()
         for r, (value, key, headers, timestamp) in zip(array, map(_complete, records)):
             r.value, r.value_size = _borrow(value, keep)
             r.key, r.key_size = _borrow(key, keep)
             r.headers = _headers(headers, keep)
             r.header_count, r.timestamp = len(headers), timestamp
-        self._db.call("beck_append_sync", self._handle, partition, array, len(records),
-                      SYNC_CLASSES[sync], byref(base))
+        self._db.call("beck_append_with", self._handle, partition, array, len(records),
+                      byref(options), byref(base))
         return base.value
 
 

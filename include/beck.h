@@ -187,19 +187,36 @@ enum beck_sync_class {
     BECK_SYNC_OS = 2
 };
 
+/* Kafka's compression.type. Which codecs a build has: beck_compression_check. */
+enum beck_compression {
+    BECK_COMPRESSION_DEFAULT = 0, /* a topic: PRODUCER; an append: NONE */
+    BECK_COMPRESSION_NONE = 1,
+    BECK_COMPRESSION_GZIP = 2,
+    BECK_COMPRESSION_SNAPPY = 3,
+    BECK_COMPRESSION_LZ4 = 4,
+    BECK_COMPRESSION_ZSTD = 5,
+    BECK_COMPRESSION_PRODUCER = 6 /* a topic only: what each append asks for */
+};
+
+/* OK when this build can compress and decompress so, UNSUPPORTED with a text that says what is
+ * missing, or INVALID. */
+BECK_API int beck_compression_check(uint32_t compression);
+
 typedef struct beck_topic_config {
     size_t size;         /* sizeof(beck_topic_config) */
     uint32_t partitions; /* 1 to 1024; 0 = 1. Altering can only add. */
     uint32_t sync;       /* enum beck_sync_class */
-    /* largest batch, max.message.bytes; 0 = 10551296 (10 MiB + 64 KiB) */
+    /* largest batch as it is stored, max.message.bytes; 0 = 10551296 (10 MiB + 64 KiB) */
     uint32_t max_message_bytes;
     uint32_t segment_bytes; /* largest segment, segment.bytes; 0 = 16777216 */
     /* flush.ms: sync an `os` topic this often while it is used; 0 = never */
     uint32_t flush_ms;
+    /* enum beck_compression, compression.type: of every batch, whatever an append asks for */
+    uint32_t compression;
 } beck_topic_config;
 
 /* Set one field of `config` by its Kafka name (max.message.bytes, segment.bytes, flush.ms,
- * partitions, or sync = sync|os). INVALID names the known settings in `message` (`message_size`
+ * compression.type, partitions, or sync = sync|os). INVALID names the known settings in `message` (`message_size`
  * bytes; may be NULL). */
 BECK_API int beck_topic_config_set(beck_topic_config *config, const char *name, const char *value,
                                    char *message, size_t message_size);
@@ -283,10 +300,21 @@ BECK_API int beck_append(beck_topic *topic, const beck_record *record, int64_t *
 BECK_API int beck_append_batch(beck_topic *topic, int32_t partition, const beck_record *records,
                                size_t count, int64_t *base_offset);
 
-/* As above with a wait stronger than the topic's class: BECK_SYNC_SYNC on an `os` topic returns
- * when all up to these records is stable. A weaker class than the topic's is ignored. */
-BECK_API int beck_append_sync(beck_topic *topic, int32_t partition, const beck_record *records,
-                              size_t count, uint32_t sync, int64_t *base_offset);
+typedef struct beck_append_options {
+    size_t size; /* sizeof(beck_append_options) */
+    /* enum beck_sync_class. SYNC on an `os` topic returns when all up to these records is stable; a
+     * weaker class than the topic's is ignored. */
+    uint32_t sync;
+    /* enum beck_compression of the batch, where the topic's compression.type is producer. A batch
+     * that does not get smaller is stored as it is. Uncompressed it may have 64 MiB, or
+     * max.message.bytes when that is more. */
+    uint32_t compression;
+} beck_append_options;
+
+/* As above with options; NULL = none. UNSUPPORTED: this build has no such codec. */
+BECK_API int beck_append_with(beck_topic *topic, int32_t partition, const beck_record *records,
+                              size_t count, const beck_append_options *options,
+                              int64_t *base_offset);
 
 /* The partition Kafka's default partitioner gives this key (murmur2 & 0x7fffffff, modulo
  * partitions). */
@@ -402,6 +430,8 @@ typedef struct beck_check_summary {
     uint64_t segments;
     uint64_t bytes;    /* of batches verified */
     uint64_t findings; /* problems reported */
+    /* batches of which only the checksum was verified: this build cannot decompress them */
+    uint64_t unread;
 } beck_check_summary;
 
 /* Called for each problem with a line that says where and what; non-zero stops the check. */

@@ -21,6 +21,7 @@
 #define BATCH_RECORDS 16384u
 #define PIPE_BYTES (1 << 20)
 #define HEADERS_MAX 64u
+#define LINE_BYTES_PACKED (64u << 20) /* of a record that is going to be compressed */
 /* More than a record needs beside its key, value and headers, and a header beside its bytes. */
 #define RECORD_OVERHEAD 64u
 #define HEADER_OVERHEAD 10u
@@ -38,7 +39,7 @@ struct producer {
     uint32_t header_count;
     size_t header_bytes;
     int32_t partition;
-    uint32_t sync;
+    beck_append_options options;
     const char *unit; /* what messages call a record */
     /* input: bytes from start to end are no record yet; those before scanned hold no separator */
     char *buffer;
@@ -62,6 +63,8 @@ static const char help[] =
     "  -H NAME=VAL  a header of every record; may be repeated\n"
     "  -D SEP       what ends a record (default \\n)\n"
     "  -p PART      the partition (default: by key, or spread without a key)\n"
+    "  -z CODEC     compress each batch: gzip, snappy, lz4, zstd or none, unless the topic's own\n"
+    "               compression.type decides\n"
     "  -Z           an empty key or value is null\n"
     "  --sync CLASS a new topic: acknowledge on stable storage (sync, the default) or as soon as\n"
     "               all processes see it (os); an existing os topic: sync waits all the same\n"
@@ -90,6 +93,18 @@ static int add_header(struct producer *p, const struct command *self, char *text
     return 0;
 }
 
+static int read_codec(struct producer *p, const struct command *self, const char *name)
+{
+    beck_topic_config parsed = {.size = sizeof parsed};
+    int rc = beck_topic_config_set(&parsed, "compression.type", name, NULL, 0);
+    if (rc < 0 || parsed.compression == BECK_COMPRESSION_PRODUCER)
+        return usage_error(self, "-z: '%s' is none of gzip, snappy, lz4, zstd, none", name);
+    p->options.compression = parsed.compression;
+    if (beck_compression_check(parsed.compression) >= 0) return 0;
+    fprintf(stderr, "beck: -z %s: %s\n", name, beck_errmsg(NULL));
+    return EXIT_ERROR;
+}
+
 static int read_option(struct producer *p, const struct command *self, int option)
 {
     int64_t number = 0;
@@ -116,11 +131,12 @@ static int read_option(struct producer *p, const struct command *self, int optio
         p->partition = (int32_t)number;
         break;
     case 'Z': p->empty_is_null = true; break;
+    case 'z': return read_codec(p, self, optarg);
     case 'q': p->session.quiet = true; break;
     default:
         if (strcmp(optarg, "sync") != 0 && strcmp(optarg, "os") != 0)
             return usage_error(self, "--sync: '%s' is neither sync nor os", optarg);
-        p->sync = strcmp(optarg, "os") == 0 ? BECK_SYNC_OS : BECK_SYNC_SYNC;
+        p->options.sync = strcmp(optarg, "os") == 0 ? BECK_SYNC_OS : BECK_SYNC_SYNC;
         break;
     }
     return 0;
@@ -129,7 +145,7 @@ static int read_option(struct producer *p, const struct command *self, int optio
 static int read_command_line(struct producer *p, const struct command *self, int argc, char **argv)
 {
     static const struct option options[] = {{"sync", required_argument, NULL, OPTION_SYNC}, {0}};
-    struct args args = {self, "K:k:H:D:p:Zq", options, argc, argv};
+    struct args args = {self, "K:k:H:D:p:z:Zq", options, argc, argv};
     int option, status = 0;
     while (status == 0 && (option = args_next(&args)) != ARGS_END) {
         if (option == ARGS_WRONG) return EXIT_USAGE;
@@ -163,7 +179,7 @@ static int append_failed(const struct producer *p)
 static int append_batch(struct producer *p)
 {
     if (p->count == 0) return 0;
-    int rc = beck_append_sync(p->topic, p->partition, p->records, p->count, p->sync, NULL);
+    int rc = beck_append_with(p->topic, p->partition, p->records, p->count, &p->options, NULL);
     if (rc < 0) return append_failed(p);
     p->record_total += p->count;
     p->count = 0;
@@ -306,6 +322,9 @@ static int look_at_topic(struct producer *p)
     int rc = beck_topic_describe(p->session.db, p->name, &info);
     if (rc < 0) return session_error(&p->session);
     size_t largest = info->config.max_message_bytes;
+    bool packs = p->options.compression > BECK_COMPRESSION_NONE ||
+                 info->config.compression != BECK_COMPRESSION_PRODUCER;
+    if (packs && largest < LINE_BYTES_PACKED) largest = LINE_BYTES_PACKED;
     if (p->partition >= (int64_t)info->config.partitions) {
         fprintf(stderr, "beck: %s: topic '%s' has no partition %d, it has %u\n", p->session.path,
                 p->name, p->partition, info->config.partitions);
@@ -320,7 +339,7 @@ static int look_at_topic(struct producer *p)
 
 static int open_topic(struct producer *p)
 {
-    beck_topic_config config = {.size = sizeof config, .sync = p->sync};
+    beck_topic_config config = {.size = sizeof config, .sync = p->options.sync};
     int rc = beck_topic_open(p->session.db, p->name, &config, &p->topic);
     if (rc < 0) return session_error(&p->session);
     return look_at_topic(p);
@@ -365,7 +384,10 @@ static int produce(struct producer *p)
 
 static int run(const struct command *self, int argc, char **argv)
 {
-    struct producer p = {.partition = BECK_ANY_PARTITION, .unit = "line", .separator = {"\n", 1}};
+    struct producer p = {.partition = BECK_ANY_PARTITION,
+                         .unit = "line",
+                         .separator = {"\n", 1},
+                         .options = {.size = sizeof p.options}};
     int status = read_command_line(&p, self, argc, argv);
     return status != 0 ? status : produce(&p);
 }

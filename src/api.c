@@ -88,7 +88,8 @@ static int take_config(const beck_topic_config *config, beck_topic_config *out,
 int beck_topic_config_set(beck_topic_config *config, const char *name, const char *value,
                           char *message, size_t message_size)
 {
-    static const char known[] = "partitions, sync, max.message.bytes, segment.bytes, flush.ms";
+    static const char known[] = "partitions, sync, max.message.bytes, segment.bytes, "
+                                "flush.ms, compression.type";
     const char *names[] = {"partitions", "max.message.bytes", "segment.bytes", "flush.ms"};
     char *end = NULL;
     int rc = 0;
@@ -108,6 +109,13 @@ int beck_topic_config_set(beck_topic_config *config, const char *name, const cha
             config->sync = BECK_SYNC_OS;
         else
             rc = err_set(BECK_INVALID, "sync = %s: must be sync or os", value);
+    } else if (strcmp(name, "compression.type") == 0) {
+        config->compression = settings_compression(value);
+        if (config->compression == 0)
+            rc = err_set(BECK_INVALID,
+                         "compression.type = %s: must be producer, uncompressed, gzip, snappy, lz4"
+                         " or zstd",
+                         value);
     } else if (field == NULL) {
         rc = err_set(BECK_INVALID, "unknown topic setting %s; known are: %s", name, known);
     } else if (!is_number) {
@@ -181,6 +189,8 @@ int beck_topic_describe(beck *db, const char *name, const beck_topic_info **topi
 
 /* ---- Append ---- */
 
+static const beck_append_options no_options = {.size = sizeof no_options};
+
 static uint32_t next_turn(beck_topic *topic)
 {
     return atomic_fetch_add_explicit(&topic->turn, 1, memory_order_relaxed) %
@@ -204,12 +214,12 @@ int beck_append(beck_topic *topic, const beck_record *record, int64_t *offset)
     uint32_t partition = (uint32_t)record->partition;
     if (record->partition == BECK_ANY_PARTITION)
         partition = topic->config.partitions == 1 ? 0 : place_record(topic, record);
-    return topic_append(topic, partition, record, 1, BECK_SYNC_DEFAULT, offset);
+    return topic_append(topic, partition, record, 1, &no_options, offset);
 }
 
 /* Records placed by key: sorted into their partitions, order kept, one batch for each. */
-static int append_placed(beck_topic *topic, const beck_record *records, size_t count, uint32_t sync,
-                         int64_t *base_offset)
+static int append_placed(beck_topic *topic, const beck_record *records, size_t count,
+                         const beck_append_options *options, int64_t *base_offset)
 {
     uint32_t partitions = topic->config.partitions, keyless = next_turn(topic);
     uint32_t *where = malloc(count * sizeof *where);
@@ -227,7 +237,7 @@ static int append_placed(beck_topic *topic, const beck_record *records, size_t c
     for (uint32_t p = 0; rc == 0 && p < partitions; p++) {
         int64_t base = 0;
         if (from[p] > begin)
-            rc = topic_append(topic, p, sorted + begin, from[p] - begin, sync, &base);
+            rc = topic_append(topic, p, sorted + begin, from[p] - begin, options, &base);
         if (from[p] > begin && rc == 0 && p == where[0] && base_offset != NULL) *base_offset = base;
         begin = from[p];
     }
@@ -237,27 +247,42 @@ static int append_placed(beck_topic *topic, const beck_record *records, size_t c
     return rc;
 }
 
-int beck_append_sync(beck_topic *topic, int32_t partition, const beck_record *records, size_t count,
-                     uint32_t sync, int64_t *base_offset)
+static int append_records(beck_topic *topic, int32_t partition, const beck_record *records,
+                          size_t count, const beck_append_options *options, int64_t *base_offset)
 {
-    if (topic == NULL || records == NULL || count == 0 || count > INT32_MAX)
-        return err_set(BECK_INVALID, "beck_append_batch: missing argument");
-    if (sync > BECK_SYNC_OS)
-        return err_set(BECK_INVALID, "beck_append_sync: unknown class %u", sync);
     if (partition < BECK_ANY_PARTITION)
         return err_set(BECK_INVALID, "beck_append_batch: partition %d", partition);
     int rc = db_writable(topic->db);
     if (rc < 0) return rc;
     if (partition == BECK_ANY_PARTITION && topic->config.partitions > 1)
-        return append_placed(topic, records, count, sync, base_offset);
-    return topic_append(topic, partition < 0 ? 0 : (uint32_t)partition, records, count, sync,
+        return append_placed(topic, records, count, options, base_offset);
+    return topic_append(topic, partition < 0 ? 0 : (uint32_t)partition, records, count, options,
                         base_offset);
+}
+
+int beck_append_with(beck_topic *topic, int32_t partition, const beck_record *records, size_t count,
+                     const beck_append_options *options, int64_t *base_offset)
+{
+    beck_append_options o = no_options;
+    if (topic == NULL || records == NULL || count == 0 || count > INT32_MAX)
+        return err_set(BECK_INVALID, "beck_append_with: missing argument");
+    if (options != NULL) {
+        int rc = take_struct(options, options->size, &o, sizeof o, "beck_append_options");
+        if (rc < 0) return rc;
+    }
+    if (o.sync > BECK_SYNC_OS)
+        return err_set(BECK_INVALID, "beck_append_with: unknown class %u", o.sync);
+    if (o.compression >= BECK_COMPRESSION_PRODUCER)
+        return err_set(BECK_INVALID, "beck_append_with: unknown compression %u", o.compression);
+    return append_records(topic, partition, records, count, &o, base_offset);
 }
 
 int beck_append_batch(beck_topic *topic, int32_t partition, const beck_record *records,
                       size_t count, int64_t *base_offset)
 {
-    return beck_append_sync(topic, partition, records, count, BECK_SYNC_DEFAULT, base_offset);
+    if (topic == NULL || records == NULL || count == 0 || count > INT32_MAX)
+        return err_set(BECK_INVALID, "beck_append_batch: missing argument");
+    return append_records(topic, partition, records, count, &no_options, base_offset);
 }
 
 /* ---- Consume ---- */

@@ -193,6 +193,30 @@ void batch_encode(uint8_t *out, const beck_record *records, size_t count, int64_
     put_be32(out + 17, crc32c(0, out + BATCH_UNCOVERED_BYTES, plan->bytes - BATCH_UNCOVERED_BYTES));
 }
 
+/* ---- Compressing ----------------------------------------------------------------------------- */
+
+size_t batch_compressed_room(unsigned codec, const struct batch_plan *plan)
+{
+    return BATCH_HEADER_BYTES + codec_room(codec, (size_t)plan->bytes - BATCH_HEADER_BYTES);
+}
+
+int batch_compress(struct codec_tools *tools, unsigned codec, const uint8_t *encoded,
+                   const struct batch_plan *plan, uint8_t *to, uint32_t *bytes)
+{
+    size_t plain = (size_t)plan->bytes - BATCH_HEADER_BYTES, used = 0;
+    size_t room = batch_compressed_room(codec, plan) - BATCH_HEADER_BYTES;
+    int rc = codec_compress(tools, codec, encoded + BATCH_HEADER_BYTES, plain,
+                            to + BATCH_HEADER_BYTES, room, &used);
+    *bytes = 0;
+    if (rc < 0 || used == 0) return rc;
+    memcpy(to, encoded, BATCH_HEADER_BYTES);
+    *bytes = (uint32_t)(BATCH_HEADER_BYTES + used);
+    put_be32(to + 8, *bytes - BATCH_LENGTH_END);
+    to[22] = (uint8_t)codec;
+    put_be32(to + 17, crc32c(0, to + BATCH_UNCOVERED_BYTES, *bytes - BATCH_UNCOVERED_BYTES));
+    return BECK_OK;
+}
+
 /* ---- Reading the header ---------------------------------------------------------------------- */
 
 static int batch_damaged(int64_t base_offset, const char *what)
@@ -246,14 +270,29 @@ bool batch_intact(const uint8_t *data, const struct batch *batch)
 
 /* ---- Walking the records --------------------------------------------------------------------- */
 
-int batch_walk_begin(struct batch_walk *walk, const uint8_t *data, const struct batch *batch)
+void batch_unpacker_free(struct batch_unpacker *u)
 {
-    static const char *const codecs[] = {"none", "gzip", "snappy", "lz4", "zstd", "5", "6", "7"};
-    unsigned codec = batch->attributes & BATCH_CODEC_MASK;
-    if (codec != 0)
-        return err_set(BECK_UNSUPPORTED,
-                       "batch at offset %" PRId64 ": this build cannot read compression codec %s",
-                       batch->base_offset, codecs[codec]);
+    codec_free(&u->tools);
+    buf_free(&u->records);
+    u->user = NULL;
+}
+
+static int unpack(struct batch_walk *walk, const uint8_t *data, const struct batch *batch,
+                  struct batch_unpacker *u, uint64_t limit)
+{
+    int rc = codec_decompress(&u->tools, batch_codec(batch), data + BATCH_HEADER_BYTES,
+                              batch->bytes - BATCH_HEADER_BYTES, (size_t)limit, &u->records);
+    if (rc == 0 && batch->count > u->records.size / BATCH_RECORD_BYTES_MIN)
+        rc = err_set(BECK_CORRUPT, "it has no room for its %" PRIu32 " records", batch->count);
+    if (rc < 0) return err_context(rc, "batch at offset %" PRId64, batch->base_offset);
+    walk->at = u->records.data;
+    walk->end = u->records.data + u->records.size;
+    return BECK_OK;
+}
+
+int batch_walk_begin(struct batch_walk *walk, const uint8_t *data, const struct batch *batch,
+                     struct batch_unpacker *u, uint64_t limit)
+{
     *walk = (struct batch_walk){
         .at = data + BATCH_HEADER_BYTES,
         .end = data + batch->bytes,
@@ -261,7 +300,11 @@ int batch_walk_begin(struct batch_walk *walk, const uint8_t *data, const struct 
         .left = batch->count,
         .offset_delta = -1,
     };
-    return BECK_OK;
+    if (LIKELY(batch_codec(batch) == CODEC_NONE)) return BECK_OK;
+    if (u == NULL)
+        return err_set(BECK_CORRUPT, "batch at offset %" PRId64 ": compressed where none is",
+                       batch->base_offset);
+    return unpack(walk, data, batch, u, limit);
 }
 
 static int walk_damaged(const struct batch_walk *walk, const char *what)

@@ -92,7 +92,7 @@ static int apply_batch(struct catalog *cat, const uint8_t *batch_bytes, const st
     beck_record record;
     const uint8_t *headers;
     struct entry e;
-    int rc = batch_walk_begin(&walk, batch_bytes, batch);
+    int rc = batch_walk_begin(&walk, batch_bytes, batch, NULL, 0);
     while (rc == 0 && (rc = batch_walk_next(&walk, &record, &headers)) > 0) {
         rc = entry_decode(record.value, record.value_size, &e);
         if (rc == 0)
@@ -148,7 +148,7 @@ static int enter_spare(struct catalog *cat)
         cat->window.size = 0;
         return rc;
     }
-    rc = batch_walk_begin(&walk, data + FRAME_BYTES, &found.batch);
+    rc = batch_walk_begin(&walk, data + FRAME_BYTES, &found.batch, NULL, 0);
     if (rc == 0) rc = batch_walk_next(&walk, &record, &headers);
     if (rc == 1) rc = entry_decode(record.value, record.value_size, &e);
     if (rc < 0) return rc;

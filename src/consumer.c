@@ -47,6 +47,7 @@ struct beck_consumer {
     beck_record *records;
     size_t record_capacity;
     struct buf headers;
+    struct batch_unpacker unpacker; /* one batch at a time, of any partition */
     beck_event_info event;
     uint64_t epoch;
     uint64_t catalog_seen;
@@ -117,7 +118,7 @@ static int add_partition(struct beck_consumer *c, struct consumed_topic *t, uint
     if (rc < 0) return rc;
     if ((part = calloc(1, sizeof *part)) == NULL) return err_set(BECK_NOMEM, "out of memory");
     part->topic = t;
-    reader_open(&part->reader, &c->db->cat, &cell, t->id, index, t->name);
+    reader_open(&part->reader, &c->db->cat, &cell, t->id, index, t->name, &c->unpacker);
     part->reader.unchecked = (c->flags & BECK_CONSUME_UNCHECKED) != 0;
     c->parts[c->part_count++] = part;
     /* a partition added later is read from its start */
@@ -237,6 +238,7 @@ void consumer_close(struct beck_consumer *c)
     free(c->seen);
     free(c->records);
     buf_free(&c->headers);
+    batch_unpacker_free(&c->unpacker);
     free(c);
 }
 
@@ -333,7 +335,8 @@ static int ask_all(struct beck_consumer *c, size_t max, size_t *count)
         if (rc == BECK_EVENT) return event_from_gap(c, r);
         if (rc < 0) return rc;
         if (*count == 0) continue;
-        c->turn = at + 1;
+        /* What was decompressed is finished first: there is room for one batch only. */
+        c->turn = reader_in_unpacked(r) ? at : at + 1;
         return 0;
     }
     return 0;

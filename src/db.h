@@ -25,8 +25,10 @@ struct beck_topic {
     char *name;
     _Atomic uint64_t catalog_seen; /* how much of the catalog `config` knows */
     struct live_config config;
-    _Atomic uint32_t turn;                                    /* spreads records without a key */
-    pthread_mutex_t mutex;                                    /* guards making parts */
+    _Atomic uint32_t turn;       /* spreads records without a key */
+    pthread_mutex_t mutex;       /* guards making parts */
+    pthread_mutex_t codec_mutex; /* guards codec, only ever tried */
+    struct codec_tools codec;
     struct partition_chunk *_Atomic chunks[PARTITION_CHUNKS]; /* made when first used */
 };
 

@@ -35,6 +35,7 @@ void live_config_set(struct live_config *live, const beck_topic_config *config)
     atomic_store(&live->max_message_bytes, config->max_message_bytes);
     atomic_store(&live->segment_bytes, config->segment_bytes);
     atomic_store(&live->flush_ms, config->flush_ms);
+    atomic_store(&live->compression, config->compression);
 }
 
 int partition_open(struct partition *p, struct catalog *cat, uint64_t topic, uint32_t index,

@@ -14,6 +14,7 @@ struct live_config {
     _Atomic uint32_t max_message_bytes;
     _Atomic uint32_t segment_bytes;
     _Atomic uint32_t flush_ms;
+    _Atomic uint32_t compression;
 };
 BECK_PRIVATE void live_config_set(struct live_config *live, const beck_topic_config *config);
 

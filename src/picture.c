@@ -494,6 +494,25 @@ int picture_each_entry(const struct picture *p, picture_take take, void *context
 
 /* ---- Settings ---- */
 
+static const char *const compressions[] = {
+    [BECK_COMPRESSION_NONE] = "uncompressed", [BECK_COMPRESSION_GZIP] = "gzip",
+    [BECK_COMPRESSION_SNAPPY] = "snappy",     [BECK_COMPRESSION_LZ4] = "lz4",
+    [BECK_COMPRESSION_ZSTD] = "zstd",         [BECK_COMPRESSION_PRODUCER] = "producer"};
+
+const char *settings_compression_name(uint32_t compression)
+{
+    bool known = compression > 0 && compression < sizeof compressions / sizeof compressions[0];
+    return known ? compressions[compression] : NULL;
+}
+
+/* "none" is what producers call it, "uncompressed" what topics do. */
+uint32_t settings_compression(const char *name)
+{
+    for (uint32_t i = 1; i < sizeof compressions / sizeof compressions[0]; i++)
+        if (strcmp(compressions[i], name) == 0) return i;
+    return strcmp(name, "none") == 0 ? BECK_COMPRESSION_NONE : BECK_COMPRESSION_DEFAULT;
+}
+
 void settings_defaults(beck_topic_config *config)
 {
     config->size = sizeof *config;
@@ -501,6 +520,7 @@ void settings_defaults(beck_topic_config *config)
     if (config->sync == BECK_SYNC_DEFAULT) config->sync = BECK_SYNC_SYNC;
     if (config->max_message_bytes == 0) config->max_message_bytes = MESSAGE_BYTES_DEFAULT;
     if (config->segment_bytes == 0) config->segment_bytes = SEGMENT_BYTES_DEFAULT;
+    if (config->compression == 0) config->compression = BECK_COMPRESSION_PRODUCER;
 }
 
 int settings_check(const beck_topic_config *c)
@@ -516,6 +536,9 @@ int settings_check(const beck_topic_config *c)
     if (c->segment_bytes < SEGMENT_BYTES_MIN || c->segment_bytes > SEGMENT_BYTES_LIMIT)
         return err_set(BECK_INVALID, "segment.bytes = %u: must be %u to %u", c->segment_bytes,
                        SEGMENT_BYTES_MIN, SEGMENT_BYTES_LIMIT);
+    if (settings_compression_name(c->compression) == NULL)
+        return err_set(BECK_INVALID, "compression.type = %u: none of enum beck_compression",
+                       c->compression);
     return 0;
 }
 
@@ -533,6 +556,9 @@ size_t settings_write(const beck_topic_config *config, char *text, size_t bytes)
         n += (size_t)snprintf(text + n, bytes - n, "segment.bytes=%u\n", config->segment_bytes);
     if (config->flush_ms != 0)
         n += (size_t)snprintf(text + n, bytes - n, "flush.ms=%u\n", config->flush_ms);
+    if (config->compression != d.compression)
+        n += (size_t)snprintf(text + n, bytes - n, "compression.type=%s\n",
+                              settings_compression_name(config->compression));
     if (n > 0) text[--n] = 0;
     return n;
 }
@@ -555,6 +581,8 @@ int settings_read(const char *text, size_t bytes, beck_topic_config *config)
         if (strcmp(line, "max.message.bytes") == 0) config->max_message_bytes = number;
         if (strcmp(line, "segment.bytes") == 0) config->segment_bytes = number;
         if (strcmp(line, "flush.ms") == 0) config->flush_ms = number;
+        if (strcmp(line, "compression.type") == 0)
+            config->compression = settings_compression(value);
     }
     settings_defaults(config);
     return settings_check(config) < 0 ? err_set(BECK_CORRUPT, "catalog: impossible topic settings")

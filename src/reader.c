@@ -18,7 +18,7 @@
 #include "index.h"
 
 void reader_open(struct reader *r, struct catalog *cat, const struct cell_ref *cell, uint64_t topic,
-                 uint32_t index, const char *topic_name)
+                 uint32_t index, const char *topic_name, struct batch_unpacker *unpacker)
 {
     memset(r, 0, sizeof *r);
     r->cat = cat;
@@ -27,6 +27,7 @@ void reader_open(struct reader *r, struct catalog *cat, const struct cell_ref *c
     r->index = index;
     r->topic_name = topic_name;
     r->pin = NO_PIN;
+    r->unpacker = unpacker;
 }
 
 void reader_release(struct reader *r)
@@ -56,8 +57,10 @@ static int locate(struct reader *r, uint64_t offset, struct segment *found, uint
 {
     int rc = 0;
     pthread_mutex_lock(&r->cat->mutex);
+    struct topic_picture *topic = picture_topic_by_id(&r->cat->picture, r->topic);
     struct partition_picture *part = picture_partition(&r->cat->picture, r->topic, r->index);
     struct segment *s = part == NULL ? NULL : partition_locate(part, offset);
+    if (topic != NULL) r->unpacked_max = batch_unpacked_max(topic->config.max_message_bytes);
     if (part == NULL) rc = err_set(BECK_DELETED, "topic %s was deleted", r->topic_name);
     if (part != NULL)
         *start = part->count > 0 ? max_u64(part->start, part->segments[0].base) : part->next;
@@ -247,6 +250,27 @@ static int leave_or_resync(struct reader *r, uint64_t visible)
     return BECK_EVENT;
 }
 
+/* Stand before the first record of the batch in r->frame. What decompresses wrongly, though its
+ * checksum is right, was written so: it is damage like any other. */
+static int enter_batch(struct reader *r, const uint8_t *data, bool *event)
+{
+    int rc = batch_walk_begin(&r->walk, data + FRAME_BYTES, &r->frame.batch, r->unpacker,
+                              r->unpacked_max);
+    if (rc == BECK_CORRUPT) {
+        r->gap = (struct gap){r->next, r->frame.next, BECK_GAP_CORRUPT};
+        r->next = r->frame.next;
+        *event = true;
+        return 0;
+    }
+    if (rc < 0) { /* to be met again by the next call */
+        reader_seek(r, r->next);
+        return err_context(rc, "topic %s:%u", r->topic_name, r->index);
+    }
+    if (batch_codec(&r->frame.batch) != CODEC_NONE) r->unpacker->user = r;
+    r->in_batch = true;
+    return 1;
+}
+
 /* Begin the next batch that holds something at or behind r->next: 1. 0 = stop here, with *event set
  * when r->gap has something to tell. */
 static int next_batch(struct reader *r, uint64_t visible, bool may_move, bool *event)
@@ -274,11 +298,10 @@ static int next_batch(struct reader *r, uint64_t visible, bool may_move, bool *e
             if (r->next >= visible) return 0;
             continue;
         }
+        /* records already handed out may stand where this one is decompressed */
+        if (!may_move && batch_codec(&r->frame.batch) != CODEC_NONE) return 0;
         log_advance(&r->at, &r->frame);
-        if (r->frame.next <= r->next) continue;
-        if ((rc = batch_walk_begin(&r->walk, data + FRAME_BYTES, &r->frame.batch)) < 0) return rc;
-        r->in_batch = true;
-        return 1;
+        if (r->frame.next > r->next) return enter_batch(r, data, event);
     }
 }
 
@@ -348,6 +371,8 @@ int reader_poll(struct reader *r, beck_record *records, size_t max, struct buf *
     }
     r->gap = (struct gap){0, 0, BECK_GAP_NONE};
     if (r->next >= visible) return 0;
+    if (UNLIKELY(reader_in_unpacked(r) && r->unpacker->user != r))
+        reader_seek(r, r->next); /* another reader has decompressed since */
     if (r->inside && (rc = pin_again(r)) < 0) return rc;
     while (*count < max && rc == 0) {
         if (!r->in_batch && (rc = next_batch(r, visible, *count == 0, &event)) <= 0) break;
@@ -397,7 +422,14 @@ int reader_seek_time(struct reader *r, int64_t ms)
         log_advance(&r->at, &r->frame);
         r->next = r->frame.next;
         if (r->frame.batch.max_timestamp < ms) continue;
-        if ((rc = batch_walk_begin(&r->walk, data + FRAME_BYTES, &r->frame.batch)) < 0) return rc;
+        rc = batch_walk_begin(&r->walk, data + FRAME_BYTES, &r->frame.batch, r->unpacker,
+                              r->unpacked_max);
+        if (rc == BECK_NOMEM) return rc;
+        if (rc < 0) { /* its times are not to be had: let the poll say so */
+            reader_seek(r, (uint64_t)r->frame.batch.base_offset);
+            return 0;
+        }
+        r->unpacker->user = NULL;
         while ((rc = batch_walk_next(&r->walk, &record, &headers_at)) == 1) {
             if (record.timestamp < ms) continue;
             reader_seek(r, (uint64_t)record.offset);

@@ -21,8 +21,10 @@ struct reader {
     const char *topic_name;
     uint64_t topic;
     uint32_t index;
-    uint32_t pin;   /* which pin word; NO_PIN = copy what is read */
-    bool unchecked; /* do not verify Kafka's CRC */
+    uint32_t pin;                    /* which pin word; NO_PIN = copy what is read */
+    bool unchecked;                  /* do not verify Kafka's CRC */
+    struct batch_unpacker *unpacker; /* shared with the consumer's other readers */
+    uint64_t unpacked_max;           /* bytes of a batch, decompressed */
 
     uint64_t next; /* offset of the next record to hand out */
     struct gap gap;
@@ -41,10 +43,17 @@ struct reader {
 };
 
 BECK_PRIVATE void reader_open(struct reader *r, struct catalog *cat, const struct cell_ref *cell,
-                              uint64_t topic, uint32_t index, const char *topic_name);
+                              uint64_t topic, uint32_t index, const char *topic_name,
+                              struct batch_unpacker *unpacker);
 BECK_PRIVATE void reader_close(struct reader *r);
 /* The pin word is needed for another reader of the same consumer. */
 BECK_PRIVATE void reader_release(struct reader *r);
+
+/* Is it in the middle of a batch it decompressed? Then it should be asked next. */
+static inline bool reader_in_unpacked(const struct reader *r)
+{
+    return r->in_batch && batch_codec(&r->frame.batch) != 0;
+}
 
 /* Everything below is visible. */
 static inline uint64_t reader_visible(const struct reader *r)

@@ -38,6 +38,12 @@ static int not_found(const char *name)
     return err_set(BECK_NOT_FOUND, "there is no topic %s", name);
 }
 
+static int check_codec(const beck_topic_config *config)
+{
+    int rc = beck_compression_check(config->compression);
+    return rc < 0 ? err_context(rc, "compression.type") : 0;
+}
+
 /* ---- Create, alter, delete: under the catalog's lock ---- */
 
 static int append_topic(struct beck *db, const char *name, uint64_t id,
@@ -66,6 +72,15 @@ static int create_locked(struct beck *db, const char *name, const beck_topic_con
     return rc < 0 ? rc : append_topic(db, name, id, config);
 }
 
+int beck_compression_check(uint32_t compression)
+{
+    if (compression == BECK_COMPRESSION_DEFAULT || compression == BECK_COMPRESSION_PRODUCER)
+        return 0;
+    if (compression > BECK_COMPRESSION_PRODUCER)
+        return err_set(BECK_INVALID, "%u is no compression", compression);
+    return codec_check(compression - BECK_COMPRESSION_NONE);
+}
+
 int topic_create(struct beck *db, const char *name, const beck_topic_config *config)
 {
     beck_topic_config c = {0};
@@ -73,6 +88,7 @@ int topic_create(struct beck *db, const char *name, const beck_topic_config *con
     settings_defaults(&c);
     int rc = check_name(name);
     if (rc == 0) rc = settings_check(&c);
+    if (rc == 0) rc = check_codec(&c);
     if (rc < 0) return rc;
     if ((rc = catalog_lock(&db->cat)) < 0) return rc;
     rc = create_locked(db, name, &c);
@@ -102,7 +118,9 @@ static int alter_locked(struct beck *db, const char *name, const beck_topic_conf
     if (config->max_message_bytes != 0) c.max_message_bytes = config->max_message_bytes;
     if (config->segment_bytes != 0) c.segment_bytes = config->segment_bytes;
     if (config->flush_ms != 0) c.flush_ms = config->flush_ms;
+    if (config->compression != 0) c.compression = config->compression;
     int rc = settings_check(&c);
+    if (rc == 0) rc = check_codec(&c);
     if (rc == 0) rc = catalog_make_cells(&db->cat, id, had, c.partitions); /* [T1] */
     return rc < 0 ? rc : append_topic(db, name, id, &c);
 }
@@ -164,6 +182,7 @@ static int make_handle(struct beck *db, const char *name, uint64_t id,
     t->id = id;
     live_config_set(&t->config, config);
     pthread_mutex_init(&t->mutex, NULL);
+    pthread_mutex_init(&t->codec_mutex, NULL);
     t->next = db->topics;
     db->topics = t;
     *topic = t;
@@ -210,6 +229,8 @@ void topic_close_all(struct beck *db)
         next = t->next;
         for (uint32_t i = 0; i < PARTITION_CHUNKS; i++) close_chunk(db, atomic_load(&t->chunks[i]));
         pthread_mutex_destroy(&t->mutex);
+        pthread_mutex_destroy(&t->codec_mutex);
+        codec_free(&t->codec);
         free(t->name);
         free(t);
     }
@@ -271,33 +292,98 @@ static int topic_partition(struct beck_topic *t, uint32_t index, struct partitio
 
 /* ---- Append ---- */
 
+static unsigned codec_of(const struct beck_topic *t, uint32_t asked)
+{
+    uint32_t compression = t->config.compression;
+    if (compression == BECK_COMPRESSION_PRODUCER) compression = asked;
+    return compression <= BECK_COMPRESSION_NONE ? CODEC_NONE : compression - BECK_COMPRESSION_NONE;
+}
+
+/* The topic's codec tools, or for a thread that comes while they are in use some of its own. */
+static int compress_with_tools(struct beck_topic *t, unsigned codec, const uint8_t *encoded,
+                               const struct batch_plan *plan, uint8_t *to, uint32_t *bytes)
+{
+    struct codec_tools own = {0};
+    bool mine = pthread_mutex_trylock(&t->codec_mutex) == 0;
+    int rc = batch_compress(mine ? &t->codec : &own, codec, encoded, plan, to, bytes);
+    if (mine)
+        pthread_mutex_unlock(&t->codec_mutex);
+    else
+        codec_free(&own);
+    return rc;
+}
+
+/* Compress the batch if that makes it smaller; *packed is the memory it needed. */
+static int compress_batch(struct beck_topic *t, unsigned codec, const struct batch_plan *plan,
+                          struct partition_batch *batch, uint8_t **packed)
+{
+    uint32_t bytes = 0;
+    *packed = malloc(FRAME_BYTES + batch_compressed_room(codec, plan));
+    if (*packed == NULL) return err_set(BECK_NOMEM, "out of memory");
+    int rc = compress_with_tools(t, codec, batch->bytes + FRAME_BYTES, plan, *packed + FRAME_BYTES,
+                                 &bytes);
+    if (rc < 0) return rc;
+    if (bytes != 0) {
+        batch->bytes = *packed;
+        batch->batch_bytes = bytes;
+    }
+    if (batch->batch_bytes <= t->config.max_message_bytes) return 0;
+    return err_set(BECK_TOO_LARGE,
+                   "topic %s: the batch has %u bytes after compression, max.message.bytes is %u",
+                   t->name, batch->batch_bytes, t->config.max_message_bytes);
+}
+
+static int encode_and_append(struct beck_topic *t, struct partition *p, const beck_record *records,
+                             const struct batch_plan *plan, struct partition_batch *batch,
+                             const beck_append_options *options, uint64_t *base)
+{
+    unsigned codec = codec_of(t, options->compression);
+    uint8_t *packed = NULL;
+    batch_encode(batch->bytes + FRAME_BYTES, records, batch->count, 0, plan);
+    int rc = codec == CODEC_NONE ? 0 : compress_batch(t, codec, plan, batch, &packed);
+    if (rc == 0) rc = partition_append(p, batch, options->sync, base);
+    free(packed);
+    return rc;
+}
+
+/* Where the batch goes, whether its codec is there, and how large it may be. */
+static int prepare_append(struct beck_topic *t, uint32_t partition, uint32_t compression,
+                          struct partition **p, uint64_t *bytes_max)
+{
+    int rc = 0;
+    if (UNLIKELY(catalog_moved(&t->db->cat) ||
+                 atomic_load(&t->catalog_seen) != atomic_load(&t->db->cat.seen)))
+        rc = refresh_config(t);
+    if (rc == 0 && UNLIKELY(partition >= t->config.partitions))
+        rc = err_set(BECK_INVALID, "topic %s has no partition %u, only 0 to %u", t->name, partition,
+                     t->config.partitions - 1);
+    if (rc == 0) rc = topic_partition(t, partition, p);
+    if (rc < 0) return rc;
+    unsigned codec = codec_of(t, compression);
+    *bytes_max = t->config.max_message_bytes;
+    if (LIKELY(codec == CODEC_NONE)) return 0;
+    *bytes_max = batch_unpacked_max(*bytes_max);
+    rc = codec_check(codec);
+    return rc < 0 ? err_context(rc, "topic %s", t->name) : 0;
+}
+
 int topic_append(struct beck_topic *topic, uint32_t partition, const beck_record *records,
-                 size_t count, uint32_t sync, int64_t *base_offset)
+                 size_t count, const beck_append_options *options, int64_t *base_offset)
 {
     _Alignas(8) uint8_t small[STACK_BATCH_BYTES];
     uint8_t *bytes = small;
     struct partition *p = NULL;
     struct batch_plan plan;
-    uint64_t base = 0;
-    int rc = 0;
-    if (UNLIKELY(catalog_moved(&topic->db->cat) ||
-                 atomic_load(&topic->catalog_seen) != atomic_load(&topic->db->cat.seen)))
-        rc = refresh_config(topic);
-    if (rc == 0 && UNLIKELY(partition >= topic->config.partitions))
-        rc = err_set(BECK_INVALID, "topic %s has no partition %u, only 0 to %u", topic->name,
-                     partition, topic->config.partitions - 1);
-    if (rc == 0) rc = topic_partition(topic, partition, &p);
-    if (rc == 0)
-        rc = batch_measure(records, count, os_now_coarse_ms(), topic->config.max_message_bytes,
-                           &plan);
+    uint64_t base = 0, bytes_max = 0;
+    int rc = prepare_append(topic, partition, options->compression, &p, &bytes_max);
+    if (rc == 0) rc = batch_measure(records, count, os_now_coarse_ms(), bytes_max, &plan);
     if (rc < 0) return rc;
     uint64_t span = frame_span(plan.bytes);
     if (span > sizeof small && (bytes = malloc((size_t)span)) == NULL)
         return err_set(BECK_NOMEM, "out of memory");
-    batch_encode(bytes + FRAME_BYTES, records, count, 0, &plan);
     struct partition_batch batch = {bytes, (uint32_t)plan.bytes, (uint32_t)count,
                                     plan.max_timestamp};
-    rc = partition_append(p, &batch, sync, &base);
+    rc = encode_and_append(topic, p, records, &plan, &batch, options, &base);
     if (bytes != small) free(bytes);
     if (rc == 0 && base_offset != NULL) *base_offset = (int64_t)base;
     return rc;

@@ -14,9 +14,9 @@ BECK_PRIVATE void topic_close_all(struct beck *db);
 BECK_PRIVATE int topic_list(struct beck *db, const char *name, const beck_topic_info **topics,
                             size_t *count);
 
-/* Append records as one batch to one partition. */
+/* Append records as one batch to one partition. `options` without unknown values. */
 BECK_PRIVATE int topic_append(struct beck_topic *topic, uint32_t partition,
-                              const beck_record *records, size_t count, uint32_t sync,
-                              int64_t *base_offset);
+                              const beck_record *records, size_t count,
+                              const beck_append_options *options, int64_t *base_offset);
 
 #endif

@@ -16,6 +16,12 @@ static const struct {
     {"abc", 479470107},
 };
 
+static int append_class(beck_topic *topic, const beck_record *r, uint32_t sync)
+{
+    const beck_append_options options = {.size = sizeof options, .sync = sync};
+    return beck_append_with(topic, 0, r, 1, &options, NULL);
+}
+
 START_TEST(keys_are_placed_as_kafka_does)
 {
     enum { KEYS = sizeof murmur / sizeof murmur[0] };
@@ -258,7 +264,7 @@ START_TEST(bad_arguments)
     GIVES(INVALID, db, beck_append_batch(topic, 2, &r, 1, NULL));
     says(db, "t");
     GIVES(INVALID, db, beck_append_batch(topic, -2, &r, 1, NULL));
-    GIVES(INVALID, db, beck_append_sync(topic, 0, &r, 1, 3, NULL));
+    GIVES(INVALID, db, append_class(topic, &r, 3));
     r.partition = 2;
     GIVES(INVALID, db, beck_append(topic, &r, NULL));
     r.partition = -2;
@@ -347,10 +353,10 @@ START_TEST(stable_as_promised)
     beck_topic *topic = os_topic(db, "os", 1, 16384), *safe;
     beck_record r = {.value = "x", .value_size = 1};
     for (uint32_t i = 0; i < 50; i++) OK(db, append_filled(topic, 0, 1000, i, NULL));
-    OK(db, beck_append_sync(topic, 0, &r, 1, BECK_SYNC_OS, NULL));
-    OK(db, beck_append_sync(topic, 0, &r, 1, BECK_SYNC_DEFAULT, NULL));
+    OK(db, append_class(topic, &r, BECK_SYNC_OS));
+    OK(db, append_class(topic, &r, BECK_SYNC_DEFAULT));
     ck_assert_int_eq(first_partition(db, "os").end_offset, 52);
-    OK(db, beck_append_sync(topic, 0, &r, 1, BECK_SYNC_SYNC, NULL));
+    OK(db, append_class(topic, &r, BECK_SYNC_SYNC));
     ck_assert_int_eq(first_partition(db, "os").stable_offset, 53);
     OK(db, append_text(topic, 0, "y"));
     OK(db, beck_sync(db));
@@ -359,7 +365,7 @@ START_TEST(stable_as_promised)
     OK(db, beck_topic_open(db, "sync", NULL, &safe));
     OK(db, beck_append(safe, &r, NULL));
     ck_assert_int_eq(first_partition(db, "sync").stable_offset, 1);
-    OK(db, beck_append_sync(safe, 0, &r, 1, BECK_SYNC_OS, NULL)); /* weaker: ignored */
+    OK(db, append_class(safe, &r, BECK_SYNC_OS)); /* weaker: ignored */
     ck_assert_int_eq(first_partition(db, "sync").stable_offset, 2);
     OK(db, beck_close(db));
 }

@@ -38,12 +38,13 @@ static int all_forked(const char *name)
     beck_consumer *consumer;
     beck_topic *topic;
     beck_stat_info info;
+    const beck_append_options stable = {.size = sizeof stable, .sync = BECK_SYNC_SYNC};
     int64_t offset;
     size_t count;
     const int results[] = {
         beck_append(parent_topic, &r, &offset),
         beck_append_batch(parent_topic, 0, &r, 1, &offset),
-        beck_append_sync(parent_topic, 0, &r, 1, BECK_SYNC_SYNC, &offset),
+        beck_append_with(parent_topic, 0, &r, 1, &stable, &offset),
         beck_poll(parent_consumer, 1, 0, &records, &count),
         beck_seek(parent_consumer, "t", 0, 0),
         beck_position(parent_consumer, "t", 0, &offset),

@@ -18,6 +18,7 @@ static struct reader r;
 static struct buf headers;
 static beck_record records[MAX];
 static size_t count;
+static struct batch_unpacker unpacker;
 
 /* Every test runs twice: loop index 0 reads a mapping, 1 copies. */
 static void make_topic(int copying)
@@ -30,13 +31,14 @@ static void make_topic(int copying)
     ck_assert_int_eq(beck_open(path, &options, &db), BECK_OK);
     ck_assert_int_eq(beck_topic_open(db, "t", &config, &topic), BECK_OK);
     ck_assert_int_eq(catalog_cell(&db->cat, TOPIC, 0, &cell), BECK_OK);
-    reader_open(&r, &db->cat, &cell, TOPIC, 0, "t");
+    reader_open(&r, &db->cat, &cell, TOPIC, 0, "t", &unpacker);
     if (!copying) r.pin = 0;
 }
 
 static void close_all(void)
 {
     reader_close(&r);
+    batch_unpacker_free(&unpacker);
     buf_free(&headers);
     ck_assert_int_eq(beck_close(db), BECK_OK);
 }
@@ -319,6 +321,7 @@ START_TEST(the_segment_being_read_is_pinned)
     ck_assert_int_eq(beck_topic_delete(db, "t"), BECK_OK);
     ck_assert_uint_eq(db->cat.picture.retired_count, 1);
     reader_close(&r);
+    batch_unpacker_free(&unpacker);
     ck_assert(!coord_pinned(&db->coord, second));
     close_all();
 }

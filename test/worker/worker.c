@@ -176,9 +176,10 @@ static int append(struct logger *log, struct batch *b, beck_topic *topic, const 
     b->records[0].partition = target;
     long start = now();
     say(log, "I %ld %s %d %ld %ld", seq, name, where, count, start);
+    const beck_append_options stable = {.size = sizeof stable, .sync = BECK_SYNC_SYNC};
     int rc, kind = (int)below(log, 8);
     if (kind == 0) {
-        rc = beck_append_sync(topic, target, b->records, (size_t)count, BECK_SYNC_SYNC, &offset);
+        rc = beck_append_with(topic, target, b->records, (size_t)count, &stable, &offset);
     } else if (count == 1 && kind < 5) {
         rc = beck_append(topic, b->records, &offset);
     } else {
