@@ -24,6 +24,6 @@ echo '#include "beck.h"' > header.c
 gcc -std=c99 -pedantic -Wall -Wextra -Werror -fsyntax-only header.c || fail "beck.h is not C99"
 cp header.c header.cc
 echo 'int main() { return beck_version_number() != BECK_VERSION_NUMBER; }' >> header.cc
-g++ -Wall -Wextra -Werror header.cc "$lib.a" -pthread -o header || fail "beck.h is not C++"
-./header || fail "header and library are of different versions"
+g++ -Wall -Wextra -Werror header.cc "$lib.so" -o header || fail "beck.h is not C++"
+LD_LIBRARY_PATH=${lib%/*} ./header || fail "header and library are of different versions"
 test "$failures" -eq 0

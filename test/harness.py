@@ -38,7 +38,7 @@ def build_worker(folder):
     source = os.path.join(ROOT, "test", "worker", "worker.c")
     subprocess.check_call([os.environ.get("CC") or "cc", "-std=c11", "-D_GNU_SOURCE", "-O2", "-g",
                            "-pthread", "-I" + BUILD, "-o", program, source,
-                           os.path.join(BUILD, "libbeck.a")])
+                           "-L" + BUILD, "-lbeck", "-Wl,-rpath," + BUILD])
     return program
 
 

@@ -5,6 +5,7 @@
     beckdump.py FILE --catalog              every catalog entry
     beckdump.py FILE TOPIC [-p PARTITION]   every value and a newline, by partition, then offset
     beckdump.py FILE [TOPIC] --jsonl        one JSON object a record
+    beckdump.py FILE TOPIC [-p N] --batches the Kafka batches, byte for byte
 
 Damage goes to stderr as `damage: TOPIC PARTITION [FROM, TO): reason`, and the exit code is 2.
 A file that cannot be read, or a wrong call, exits with 1. Nothing is ever written. The numbers in
@@ -19,6 +20,7 @@ import stat
 import struct
 import sys
 import uuid
+import zlib
 from collections import defaultdict, namedtuple
 
 BLOCK = 16384
@@ -284,12 +286,43 @@ def read_headers(data, at):
         headers.append((name, value))
     return headers, at
 
+def unsnappy(data):
+    """Snappy in the blocks of snappy-java, or raw."""
+    import snappy
+    if data[:8] != b'\x82SNAPPY\0':
+        return snappy.uncompress(data)
+    out, at = b'', 16
+    while at < len(data):
+        size = int.from_bytes(data[at:at + 4], 'big')
+        out += snappy.uncompress(data[at + 4:at + 4 + size])
+        at += 4 + size
+    return out
+
+def decompress(codec, data):
+    """What a codec made smaller; gzip is Python's own, the others are modules one may have."""
+    try:
+        if codec == 1:
+            return zlib.decompress(data, 31)
+        if codec == 2:
+            return unsnappy(data)
+        if codec == 3:
+            import lz4.frame
+            return lz4.frame.decompress(data)
+        if codec == 4:
+            import zstandard
+            return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    except ImportError as error:
+        raise Unreadable('compressed: %s' % error) from None
+    except Exception as error:           # each module has its own
+        raise Malformed('does not decompress: %s' % error) from None
+    raise Malformed('compressed with codec %d' % codec)
+
 def read_records(frame):
     """Yield the records of a batch; Malformed at the first that makes no sense."""
     data, at, previous = frame.batch, BATCH_MIN, -1
     attributes, last_delta, first_time, max_time = struct.unpack_from('>Hiqq', data, 21)
     if attributes & 7:
-        raise Malformed('compressed with codec %d' % (attributes & 7))
+        data = data[:BATCH_MIN] + decompress(attributes & 7, data[BATCH_MIN:])
     try:
         for _ in range(struct.unpack_from('>i', data, 57)[0]):
             size, at = varint(data, at)
@@ -683,6 +716,15 @@ def print_records(beck, options):
             else:
                 write((record.value or b'') + b'\n')
 
+def print_batches(beck, options):
+    """The batches of the chosen partitions as they are, which is what Kafka keeps in its logs."""
+    for where, segments in chosen(beck, options).items():
+        for event in Reader(beck, where, segments).events():
+            if isinstance(event, Gap):
+                beck.damage(where, *event)
+            else:
+                sys.stdout.buffer.write(event.batch)
+
 def parse_options():
     """The command line."""
     parser = argparse.ArgumentParser(description='Print a closed or crashed beck file.')
@@ -690,6 +732,7 @@ def parse_options():
     parser.add_argument('topic', nargs='?')
     parser.add_argument('-p', '--partition', type=int)
     parser.add_argument('--jsonl', action='store_true', help='one JSON object a record')
+    parser.add_argument('--batches', action='store_true', help='raw Kafka batches')
     parser.add_argument('--catalog', action='store_true', help='every catalog entry')
     options = parser.parse_args()
     if options.partition is not None and options.topic is None:
@@ -708,6 +751,8 @@ def run():
         raise
     if options.catalog:
         print_entries(beck)
+    elif options.batches:
+        print_batches(beck, options)
     elif options.topic is not None or options.jsonl:
         print_records(beck, options)
     else:

@@ -12,7 +12,7 @@ diff shown happened && echo "the session: $(wc -l < commands) commands, as shown
 
 block c > orders.c
 session <<'END'
-cc -Wall -Wextra -Werror -I"$build" orders.c "$build/libbeck.a" -pthread -o orders
+cc -Wall -Wextra -Werror -I"$build" orders.c -L"$build" -lbeck -Wl,-rpath,"$build" -o orders
 ./orders
 ./orders
 beck consume shop.beck orders -e -K = | tail -1
