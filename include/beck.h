@@ -198,6 +198,8 @@ enum beck_compression {
     BECK_COMPRESSION_PRODUCER = 6 /* a topic only: what each append asks for */
 };
 
+/* Its name as compression.type, "uncompressed" for NONE; "unknown", never NULL. */
+BECK_API const char *beck_compression_name(uint32_t compression);
 /* OK when this build can compress and decompress so, UNSUPPORTED with a text that says what is
  * missing, or INVALID. */
 BECK_API int beck_compression_check(uint32_t compression);

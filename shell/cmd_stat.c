@@ -170,8 +170,8 @@ static void print_summary(struct checking *c, const beck_check_summary *summary,
         out_printf(&c->out,
                    "],\"records\":%" PRIu64 ",\"batches\":%" PRIu64 ",\"segments\":%" PRIu64,
                    summary->records, summary->batches, summary->segments);
-        out_printf(&c->out, ",\"bytes\":%" PRIu64 ",\"finished\":%s}\n", summary->bytes,
-                   finished ? "true" : "false");
+        out_printf(&c->out, ",\"bytes\":%" PRIu64 ",\"unread\":%" PRIu64 ",\"finished\":%s}\n",
+                   summary->bytes, summary->unread, finished ? "true" : "false");
         return;
     }
     if (c->session.quiet || !finished) return;
@@ -182,6 +182,12 @@ static void print_summary(struct checking *c, const beck_check_summary *summary,
         out_printf(&c->out, "no problems\n");
     else
         out_printf(&c->out, "%" PRIu64 " problem%s\n", c->findings, c->findings == 1 ? "" : "s");
+    if (summary->unread > 0)
+        out_printf(&c->out,
+                   "%" PRIu64 " batch%s could not be decompressed here ('beck version' tells why);"
+                   " the checksum%s right\n",
+                   summary->unread, summary->unread == 1 ? "" : "es",
+                   summary->unread == 1 ? " was" : "s were");
 }
 
 static int check(struct checking *c)

@@ -71,7 +71,8 @@ static int run_create(const struct command *self, int argc, char **argv)
 static bool is_empty(const beck_topic_config *config)
 {
     return config->partitions == 0 && config->sync == BECK_SYNC_DEFAULT &&
-           config->max_message_bytes == 0 && config->segment_bytes == 0 && config->flush_ms == 0;
+           config->max_message_bytes == 0 && config->segment_bytes == 0 && config->flush_ms == 0 &&
+           config->compression == 0;
 }
 
 static int run_alter(const struct command *self, int argc, char **argv)
@@ -176,7 +177,8 @@ static void describe_as_json(struct out *out, const beck_topic_info *topic)
                sync_name(topic->config.sync));
     out_printf(out, ",\"max.message.bytes\":%" PRIu32, topic->config.max_message_bytes);
     out_printf(out, ",\"segment.bytes\":%" PRIu32, topic->config.segment_bytes);
-    out_printf(out, ",\"flush.ms\":%" PRIu32 ",\"partitions\":[", topic->config.flush_ms);
+    out_printf(out, ",\"flush.ms\":%" PRIu32 ",\"compression.type\":\"%s\",\"partitions\":[",
+               topic->config.flush_ms, beck_compression_name(topic->config.compression));
     for (uint32_t i = 0; i < topic->config.partitions; i++)
         describe_partition_as_json(out, &topic->partitions[i], i);
     out_printf(out, "]}");
@@ -190,8 +192,9 @@ static void describe_as_text(struct out *out, const beck_topic_info *topic)
     bool human = isatty(STDOUT_FILENO);
     out_printf(out, "topic %s  sync=%s max.message.bytes=%" PRIu32, topic->name,
                sync_name(topic->config.sync), topic->config.max_message_bytes);
-    out_printf(out, " segment.bytes=%" PRIu32 " flush.ms=%" PRIu32 "\n",
-               topic->config.segment_bytes, topic->config.flush_ms);
+    out_printf(out, " segment.bytes=%" PRIu32 " flush.ms=%" PRIu32 " compression.type=%s\n",
+               topic->config.segment_bytes, topic->config.flush_ms,
+               beck_compression_name(topic->config.compression));
     for (uint32_t i = 0; i < topic->config.partitions; i++) {
         const beck_partition_info *partition = &topic->partitions[i];
         table_add(&table, "%" PRIu32, i);
@@ -284,7 +287,8 @@ static int run_describe(const struct command *self, int argc, char **argv)
     "  --partitions N  1 to 1024 (default 1); altering can only add\n"                             \
     "  --sync CLASS    sync: acknowledged records are on stable storage (default);\n"              \
     "                  os: acknowledged records are visible to all processes\n"                    \
-    "  --config NAME=VALUE  max.message.bytes, segment.bytes, flush.ms; may be repeated\n"
+    "  --config NAME=VALUE  max.message.bytes, segment.bytes, flush.ms, compression.type\n"        \
+    "                       (producer, uncompressed, gzip, snappy, lz4, zstd); may be repeated\n"
 
 static const struct command children[] = {
     {.name = "topic create",

@@ -78,17 +78,13 @@ static int run_help(const struct command *self, int argc, char **argv)
 
 static int run_version(const struct command *self, int argc, char **argv)
 {
-    static const char *const names[] = {[BECK_COMPRESSION_GZIP] = "gzip",
-                                        [BECK_COMPRESSION_SNAPPY] = "snappy",
-                                        [BECK_COMPRESSION_LZ4] = "lz4",
-                                        [BECK_COMPRESSION_ZSTD] = "zstd"};
     struct args args = {self, "", NULL, argc, argv};
     if (args_next(&args) != ARGS_END) return EXIT_USAGE;
     int status = args_positional(&args, 0, 0, "nothing");
     if (status != 0) return status;
     printf("beck %s\ncompression:", beck_version());
     for (uint32_t c = BECK_COMPRESSION_GZIP; c <= BECK_COMPRESSION_ZSTD; c++)
-        printf(beck_compression_check(c) < 0 ? " (no %s)" : " %s", names[c]);
+        printf(beck_compression_check(c) < 0 ? " (no %s)" : " %s", beck_compression_name(c));
     printf("\n");
     return 0;
 }

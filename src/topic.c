@@ -72,6 +72,12 @@ static int create_locked(struct beck *db, const char *name, const beck_topic_con
     return rc < 0 ? rc : append_topic(db, name, id, config);
 }
 
+const char *beck_compression_name(uint32_t compression)
+{
+    const char *name = settings_compression_name(compression);
+    return name != NULL ? name : "unknown";
+}
+
 int beck_compression_check(uint32_t compression)
 {
     if (compression == BECK_COMPRESSION_DEFAULT || compression == BECK_COMPRESSION_PRODUCER)

@@ -2,8 +2,8 @@
 . "$BECK_ROOT/test/shell/common"
 session <<'END'
 beck
-beck --version
-beck version
+beck --version | head -1
+beck version | head -1
 beck help produce
 beck help consume
 beck topic --help
