@@ -72,7 +72,8 @@ class _EventInfo(ctypes.Structure):
 
 
 class _CheckSummary(ctypes.Structure):
-    _fields_ = [(name, c_uint64) for name in "records batches segments bytes findings unread".split()]
+    _fields_ = [(name, c_uint64)
+                for name in "records batches segments bytes findings unread".split()]
 
 
 _FINDING = ctypes.CFUNCTYPE(c_int, c_void_p, c_char_p)

@@ -145,9 +145,19 @@ typedef struct beck_options {
     uint32_t busy_timeout_ms;
     uint32_t application_id; /* stored in a new file, for file(1); 0 = none */
     uint32_t file_mode;      /* permissions of a new file before umask; 0 = 0644 */
+    /* What time it is, in milliseconds since 1970, for this handle: timestamps of records without
+     * one, and settings in milliseconds such as flush.ms. NULL = the system's clock. Called by any
+     * thread that uses the handle, never for timeouts, which are real time. */
+    int64_t (*clock)(void *context);
+    void *clock_context;
 } beck_options;
 
-/* Open the file at `path`, create it if it is missing; `options` may be NULL.
+/* In place of a path: a file in memory that this handle alone has and that ends with it. For tests,
+ * and for streams between the threads of one program. "./:memory:" is a file of that name. */
+#define BECK_MEMORY ":memory:"
+
+/* Open the file at `path`, create it if it is missing; `options` may be NULL. BECK_MEMORY: see
+ * above; READONLY and NO_CREATE make no sense there and are INVALID.
  * After a crash the first handle to open the file recovers it, see beck_recovery_report.
  * On failure *db is NULL, or a handle that serves only beck_errmsg and beck_close: always close it.
  * Errors: NOT_FOUND, PERMISSION, NOT_BECK, NEWER, FILESYSTEM, CORRUPT, BUSY, FULL, IO, NOMEM,
@@ -218,8 +228,8 @@ typedef struct beck_topic_config {
 } beck_topic_config;
 
 /* Set one field of `config` by its Kafka name (max.message.bytes, segment.bytes, flush.ms,
- * compression.type, partitions, or sync = sync|os). INVALID names the known settings in `message` (`message_size`
- * bytes; may be NULL). */
+ * compression.type, partitions, or sync = sync|os). INVALID names the known settings in `message`
+ * (`message_size` bytes; may be NULL). */
 BECK_API int beck_topic_config_set(beck_topic_config *config, const char *name, const char *value,
                                    char *message, size_t message_size);
 

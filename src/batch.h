@@ -43,8 +43,8 @@ BECK_PRIVATE void batch_encode(uint8_t *out, const beck_record *records, size_t 
                                int64_t base_offset, const struct batch_plan *plan);
 
 BECK_PRIVATE size_t batch_compressed_room(unsigned codec, const struct batch_plan *plan);
-/* Compress an encoded batch into `to`, batch_compressed_room() bytes. *bytes is what the whole batch
- * became, 0 when it does not get smaller: then it stays as it is. UNSUPPORTED, NOMEM. */
+/* Compress an encoded batch into `to`, batch_compressed_room() bytes. *bytes is what the whole
+ * batch became, 0 when it does not get smaller: then it stays as it is. UNSUPPORTED, NOMEM. */
 BECK_PRIVATE int batch_compress(struct codec_tools *tools, unsigned codec, const uint8_t *encoded,
                                 const struct batch_plan *plan, uint8_t *to, uint32_t *bytes);
 
@@ -84,7 +84,8 @@ static inline uint64_t batch_unpacked_max(uint64_t max_message_bytes)
 }
 
 /* Begin at the first record; a compressed batch is decompressed into `u`, to at most `limit` bytes.
- * With `u` NULL a compressed batch is CORRUPT. UNSUPPORTED names a codec this build cannot read; TOO_LARGE, CORRUPT, NOMEM. */
+ * With `u` NULL a compressed batch is CORRUPT. UNSUPPORTED names a codec this build cannot read;
+ * TOO_LARGE, CORRUPT, NOMEM. */
 BECK_PRIVATE int batch_walk_begin(struct batch_walk *walk, const uint8_t *data,
                                   const struct batch *batch, struct batch_unpacker *u,
                                   uint64_t limit);

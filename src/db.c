@@ -260,7 +260,7 @@ static int open_shared(struct beck *db)
     bool others = false;
     int rc = take_gate(db, true);
     if (rc < 0) return rc;
-    rc = os_still_there(db->file.path, &db->file.os);
+    rc = file_still_there(&db->file);
     if (rc == 0) rc = coord_open(&db->coord, &db->file.os);
     if (rc == 0) rc = catalog_init(&db->cat, &db->file, &db->coord);
     if (rc == 0) rc = anybody_else(db, &others);

@@ -27,6 +27,16 @@ static char *copy_text(const char *text)
     return copy;
 }
 
+static int open_memory(struct file *f, const beck_options *options)
+{
+    if (options->flags & (BECK_OPEN_READONLY | BECK_OPEN_NO_CREATE))
+        return err_set(BECK_INVALID,
+                       "a file in memory is always new: it cannot be opened read-only, and"
+                       " not without creating it");
+    f->nameless = true;
+    return os_open_memory(&f->os);
+}
+
 static int file_open_path(struct file *f, const char *path, const beck_options *options)
 {
     uint32_t mode = options->file_mode != 0 ? options->file_mode : 0644;
@@ -51,7 +61,9 @@ int file_open(struct file *f, const char *path, const beck_options *options)
     f->readonly = (options->flags & BECK_OPEN_READONLY) != 0;
     f->path = copy_text(path);
     if (f->path == NULL) return err_set(BECK_NOMEM, "out of memory");
-    int rc = file_open_path(f, path, options);
+    f->clock = (struct os_clock){options->clock, options->clock_context};
+    int rc =
+        strcmp(path, BECK_MEMORY) == 0 ? open_memory(f, options) : file_open_path(f, path, options);
     if (rc == 0) rc = os_identity(&f->os, &f->identity);
     if (rc == 0) rc = os_filesystem(&f->os, &f->fs);
     if (rc == 0 && !f->fs.allowed && !(options->flags & BECK_OPEN_FORCE))
@@ -217,14 +229,20 @@ int file_format(struct file *f, uint32_t application_id)
     if ((rc = os_sync(&f->os)) < 0) return rc;
     file_mark(f, &super);
     if ((rc = file_write_super(f, &super)) < 0) return rc;
-    return os_sync_directory(f->path);
+    return f->nameless ? 0 : os_sync_directory(f->path);
 }
 
 /* ---- Is it there, is it true ---- */
 
+int file_still_there(const struct file *f)
+{
+    return f->nameless ? 0 : os_still_there(f->path, &f->os);
+}
+
 int file_check_there(const struct file *f)
 {
     struct os_identity now;
+    if (f->nameless) return 0;
     int rc = os_identity(&f->os, &now);
     if (rc < 0 || now.links > 0) return rc;
     return err_set(BECK_MOVED, "%s was deleted or replaced while it was open", f->path);

@@ -14,6 +14,8 @@ struct file {
     struct os_identity identity;
     uint8_t uuid[16];
     bool readonly;
+    bool nameless; /* BECK_MEMORY: no path leads to it */
+    struct os_clock clock;
     _Atomic int newer_super; /* which copy counted when they were last read: 0 = A, 1 = B */
 };
 
@@ -32,6 +34,15 @@ BECK_PRIVATE bool file_same_boot(const struct file *f, const struct superblock *
 /* Make an empty file: an empty catalog with its spare segment. Gate held. */
 BECK_PRIVATE int file_format(struct file *f, uint32_t application_id);
 
+/* What time it is for this handle; coarse: maybe a tick behind, at a fifth of the price. */
+static inline int64_t file_now_ms(const struct file *f, bool coarse)
+{
+    if (LIKELY(f->clock.now == NULL)) return coarse ? os_now_coarse_ms() : os_now_ms();
+    int64_t now = f->clock.now(f->clock.context);
+    return now < 0 ? 0 : now;
+}
+/* MOVED when `path` no longer leads to the open file. */
+BECK_PRIVATE int file_still_there(const struct file *f);
 /* MOVED when the file no longer has a name: what is written to it would vanish with the last
  * handle. */
 BECK_PRIVATE int file_check_there(const struct file *f);

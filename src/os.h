@@ -48,6 +48,9 @@ BECK_PRIVATE int os_still_there(const char *path, const struct os_file *f);
 BECK_PRIVATE int os_filesystem(const struct os_file *f, struct os_filesystem *fs);
 BECK_PRIVATE void os_no_cow(const struct os_file *f);
 
+/* A new file that has no name and ends when it is closed; in memory if the system can. */
+BECK_PRIVATE int os_open_memory(struct os_file *f);
+
 /* Read exactly `bytes`; what lies behind the end of the file reads as zeros. */
 BECK_PRIVATE int os_read(const struct os_file *f, void *data, size_t bytes, uint64_t at);
 BECK_PRIVATE int os_write(const struct os_file *f, const void *data, size_t bytes, uint64_t at);
@@ -108,6 +111,10 @@ BECK_PRIVATE void os_wake(_Atomic uint32_t *word, int32_t count);
 BECK_PRIVATE bool os_sleep_ms(uint32_t ms);
 
 /* ---- Clocks, chance, identity ---- */
+struct os_clock { /* somebody else's idea of the time; `now` NULL = the system's */
+    int64_t (*now)(void *context);
+    void *context;
+};
 BECK_PRIVATE int64_t os_now_ms(void); /* since 1970, may jump */
 /* The same, up to a tick of the kernel (1 to 10 ms) behind, at a fifth of the price. */
 BECK_PRIVATE int64_t os_now_coarse_ms(void);

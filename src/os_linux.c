@@ -87,6 +87,12 @@ void os_close(struct os_file *f)
     f->fd = -1;
 }
 
+int os_open_memory(struct os_file *f)
+{
+    *f = (struct os_file){.fd = os_above_stdio(memfd_create("beck", MFD_CLOEXEC))};
+    return f->fd < 0 ? os_fail("memfd_create") : 0;
+}
+
 int os_size(const struct os_file *f, uint64_t *bytes)
 {
     struct stat st;

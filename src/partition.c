@@ -450,7 +450,8 @@ static int append_locked(struct partition *p, struct tail *tail,
 static bool flush_due(const struct partition *p)
 {
     if (p->config->flush_ms == 0) return false;
-    return os_now_ms() - atomic_load(&p->cell.ro->synced_at) >= (int64_t)p->config->flush_ms;
+    int64_t since = file_now_ms(p->cat->file, false) - atomic_load(&p->cell.ro->synced_at);
+    return since >= (int64_t)p->config->flush_ms || since < 0; /* clocks are set back, too */
 }
 
 int partition_append(struct partition *p, const struct partition_batch *batch, uint32_t sync,
@@ -609,7 +610,7 @@ static void publish_stable(struct partition *p, const struct tail *tail, bool le
      * is already, unless it was a `sync` topic a moment ago. */
     word_raise(&cell->visible, tail->next); /* [P2] */
     word_raise(&cell->stable, tail->next);  /* [P3] */
-    atomic_store(&cell->synced_at, os_now_ms());
+    atomic_store(&cell->synced_at, file_now_ms(p->cat->file, false));
 }
 
 /* Sync everything written so far, publish, wake. The leader holds the sync word; `locked`: the

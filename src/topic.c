@@ -382,7 +382,8 @@ int topic_append(struct beck_topic *topic, uint32_t partition, const beck_record
     struct batch_plan plan;
     uint64_t base = 0, bytes_max = 0;
     int rc = prepare_append(topic, partition, options->compression, &p, &bytes_max);
-    if (rc == 0) rc = batch_measure(records, count, os_now_coarse_ms(), bytes_max, &plan);
+    if (rc == 0)
+        rc = batch_measure(records, count, file_now_ms(&topic->db->file, true), bytes_max, &plan);
     if (rc < 0) return rc;
     uint64_t span = frame_span(plan.bytes);
     if (span > sizeof small && (bytes = malloc((size_t)span)) == NULL)

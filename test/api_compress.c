@@ -23,11 +23,12 @@ static beck_topic *topic_with(beck *db, const char *name, uint32_t partitions, i
 }
 
 /* Values that compress well and tell their offset: "record 17 17 17 ... 17". */
-static size_t make_value(char *to, int64_t number)
+static size_t make_value(char to[1024], int64_t number)
 {
-    int n = sprintf(to, "record");
-    for (int64_t i = 0; i < number % 40; i++) n += sprintf(to + n, " %lld", (long long)number);
-    return (size_t)n;
+    size_t n = (size_t)snprintf(to, 1024, "record");
+    for (int64_t i = 0; i < number % 40; i++)
+        n += (size_t)snprintf(to + n, 1024 - n, " %lld", (long long)number);
+    return n;
 }
 
 static void append_many(beck *db, beck_topic *topic, int32_t partition, int64_t from, size_t count,

@@ -9,8 +9,8 @@
 
 static const char *const names[CODEC_COUNT] = {"none", "gzip", "snappy", "lz4", "zstd"};
 
-/* One batch in each codec as MemoryRecordsBuilder of Kafka's Java client 3.9.1 wrote it: offsets 7 to
- * 12, keys key-0 and key-1 in turn, value 4 null, a header on the last record. */
+/* One batch in each codec as MemoryRecordsBuilder of Kafka's Java client 3.9.1 wrote it: offsets 7
+ * to 12, keys key-0 and key-1 in turn, value 4 null, a header on the last record. */
 static const char *const kafka[CODEC_COUNT] = {
     [CODEC_GZIP] =
         "00000000000000070000009d0000000002387791170001000000050000018bcfe568000000018bcfe5680500"

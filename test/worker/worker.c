@@ -176,7 +176,9 @@ static int append(struct logger *log, struct batch *b, beck_topic *topic, const 
     b->records[0].partition = target;
     long start = now();
     say(log, "I %ld %s %d %ld %ld", seq, name, where, count, start);
-    const beck_append_options stable = {.size = sizeof stable, .sync = BECK_SYNC_SYNC};
+    beck_append_options stable = {.size = sizeof stable, .sync = BECK_SYNC_SYNC};
+    stable.compression = (uint32_t)below(log, BECK_COMPRESSION_PRODUCER);
+    if (beck_compression_check(stable.compression) < 0) stable.compression = 0;
     int rc, kind = (int)below(log, 8);
     if (kind == 0) {
         rc = beck_append_with(topic, target, b->records, (size_t)count, &stable, &offset);
