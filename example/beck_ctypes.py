@@ -33,9 +33,13 @@ class _Sized(ctypes.Structure):
         super().__init__(size=ctypes.sizeof(self), **fields)
 
 
+_CLOCK = ctypes.CFUNCTYPE(c_int64, c_void_p)
+
+
 class _Options(_Sized):
     _fields_ = [("size", c_size_t), ("flags", c_uint32), ("busy_timeout_ms", c_uint32),
-                ("application_id", c_uint32), ("file_mode", c_uint32)]
+                ("application_id", c_uint32), ("file_mode", c_uint32), ("clock", _CLOCK),
+                ("clock_context", c_void_p)]
 
 
 class _TopicConfig(_Sized):
@@ -129,9 +133,11 @@ def _record(r):
 class Database:
     """One handle on one file. open() makes it, close() or the end of `with` ends it."""
 
-    def __init__(self, path, flags=0, **options):
+    def __init__(self, path, flags=0, clock=None, **options):
+        """`clock`, if given, returns the time in milliseconds since 1970."""
         self._handle = c_void_p()
-        options = _Options(flags=flags, **options)
+        self._clock = _CLOCK(lambda _: clock()) if clock else _CLOCK()
+        options = _Options(flags=flags, clock=self._clock, **options)
         rc = _lib.beck_open(os.fsencode(path), byref(options), byref(self._handle))
         if rc < 0:
             message = _lib.beck_errmsg(self._handle).decode()

@@ -61,30 +61,31 @@ class Compressed(unittest.TestCase):
         words = ["produce", self.path, codec, "-z", codec, "-K", ":", "-H", "h=x"]
         self.assertEqual(run(*words, data=b"\n".join(LINES) + b"\n"), (0, b"", ""))
 
-    def first_frame(self, topic):
-        """Where the first frame of a topic stands in the file, and the frame."""
+    def frames(self, topic):
+        """The frames of a topic's first segment."""
         dump = beckdump.Beck(self.path)
         dump.catalog.read()
         for where, segments in dump.catalog.partitions().items():
             if dump.catalog.topics[where[0]].name == topic.encode():
-                frame = next(dump.frames.all(segments[0], segments[0].limit()))
-                return frame.segment.block * 16384 + frame.position, frame
+                return list(dump.frames.all(segments[0], segments[0].limit()))
         return None
 
     def rewrite(self, topic, change):
-        """Change the first batch of a topic, and make its checksums right again."""
-        at, frame = self.first_frame(topic)
-        batch = bytearray(frame.batch)
-        change(batch)
-        struct.pack_into(">I", batch, 17, beckdump.crc32c(bytes(batch[21:])))
-        place = struct.pack("<QI4I", frame.segment.id, frame.segment.salt, frame.position,
-                            len(batch), frame.chain, frame.stable)
-        guard = beckdump.crc32c(place + bytes(batch[:21]))
+        """Change the first batch of a topic and make all checksums right again; the offset behind
+        that batch."""
+        frames, guard = self.frames(topic), 0
         with open(self.path, "r+b") as file:
-            file.seek(at + 4)
-            file.write(struct.pack("<I", guard))
-            file.seek(at + 16)
-            file.write(batch)
+            for number, frame in enumerate(frames):
+                batch, segment = bytearray(frame.batch), frame.segment
+                if number == 0:
+                    change(batch)
+                    struct.pack_into(">I", batch, 17, beckdump.crc32c(bytes(batch[21:])))
+                place = struct.pack("<QI4I", segment.id, segment.salt, frame.position, len(batch),
+                                    guard, frame.stable)
+                chain, guard = guard, beckdump.crc32c(place + bytes(batch[:21]))
+                file.seek(segment.block * 16384 + frame.position)
+                file.write(struct.pack("<4I", len(batch), guard, chain, frame.stable) + batch)
+        return frames[0].next
 
     def test_another_implementation_reads_them(self):
         python = python_with_kafka()
@@ -111,8 +112,7 @@ class Compressed(unittest.TestCase):
 
         def unknown(batch):
             batch[22] = 6
-        self.rewrite(codec, unknown)
-        following = self.first_frame(codec)[1].next
+        following = self.rewrite(codec, unknown)
         code, out, err = run("consume", self.path, codec, "-e")
         self.assertEqual((code, out), (1, b""))
         self.assertIn("%s:0: batch at offset 0: compression codec 6 is unknown" % codec, err)
@@ -129,8 +129,7 @@ class Compressed(unittest.TestCase):
             def garble(batch):
                 batch[100:110] = b"\xff" * 10
                 batch[70:80] = b"\xff" * 10
-            following = self.first_frame(codec)[1].next
-            self.rewrite(codec, garble)
+            following = self.rewrite(codec, garble)
             code, out, err = run("consume", self.path, codec, "-e")
             self.assertEqual((code, out.count(b"\n")), (2, 5000 - following))
             self.assertIn("%s:0: records 0 to %d are missing (damaged)" % (codec, following - 1),

@@ -177,8 +177,9 @@ static int append(struct logger *log, struct batch *b, beck_topic *topic, const 
     long start = now();
     say(log, "I %ld %s %d %ld %ld", seq, name, where, count, start);
     beck_append_options stable = {.size = sizeof stable, .sync = BECK_SYNC_SYNC};
-    stable.compression = (uint32_t)below(log, BECK_COMPRESSION_PRODUCER);
-    if (beck_compression_check(stable.compression) < 0) stable.compression = 0;
+    /* gzip is the codec that the second reader needs no module for */
+    if (below(log, 2) == 0 && beck_compression_check(BECK_COMPRESSION_GZIP) == BECK_OK)
+        stable.compression = BECK_COMPRESSION_GZIP;
     int rc, kind = (int)below(log, 8);
     if (kind == 0) {
         rc = beck_append_with(topic, target, b->records, (size_t)count, &stable, &offset);
