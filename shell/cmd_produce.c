@@ -21,6 +21,7 @@
 #define BATCH_RECORDS 16384u
 #define PIPE_BYTES (1 << 20)
 #define HEADERS_MAX 64u
+#define RATE_RECORDS 1000u            /* fewer say nothing about a rate */
 #define LINE_BYTES_PACKED (64u << 20) /* of a record that is going to be compressed */
 /* More than a record needs beside its key, value and headers, and a header beside its bytes. */
 #define RECORD_OVERHEAD 64u
@@ -357,9 +358,11 @@ static void print_summary(const struct producer *p, double duration)
     char size[HUMAN_SIZE];
     if (p->session.quiet || !isatty(STDERR_FILENO)) return;
     if (interrupted()) fputc('\n', stderr); /* behind the terminal's ^C */
-    fprintf(stderr, "%" PRIu64 " record%s, %s in %.2f s (%.0f records/s)\n", p->record_total,
-            p->record_total == 1 ? "" : "s", human_bytes(p->byte_total, size), duration,
-            duration > 0 ? (double)p->record_total / duration : 0.0);
+    fprintf(stderr, "%" PRIu64 " record%s, %s in %.2f s", p->record_total,
+            p->record_total == 1 ? "" : "s", human_bytes(p->byte_total, size), duration);
+    if (p->record_total >= RATE_RECORDS && duration > 0)
+        fprintf(stderr, " (%.0f records/s)", (double)p->record_total / duration);
+    fputc('\n', stderr);
 }
 
 static int produce(struct producer *p)

@@ -5,7 +5,10 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
+
+#define PROGRESS_SECONDS 1 /* a shorter check needs none */
 
 enum { OPTION_JSON = ARGS_LONG };
 
@@ -130,7 +133,8 @@ struct checking {
     struct out out;
     bool json, progress;
     uint64_t findings;
-    int percent; /* shown last */
+    int percent; /* shown last; -1 = nothing */
+    struct timespec began;
 };
 
 static void clear_progress(const struct checking *c)
@@ -159,9 +163,18 @@ static void on_progress(void *context, uint64_t done, uint64_t total)
 {
     struct checking *c = context;
     int percent = total == 0 ? 100 : (int)(100.0 * (double)done / (double)total);
-    if (percent == c->percent) return;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (percent == c->percent || now.tv_sec - c->began.tv_sec < PROGRESS_SECONDS) return;
     c->percent = percent;
     fprintf(stderr, "\rchecking %d %%", percent);
+}
+
+/* "1 batch and " or "2 batches and ". */
+static void out_count(struct out *out, uint64_t count, const char *what, const char *plural,
+                      const char *behind)
+{
+    out_printf(out, "%" PRIu64 "%s%s%s", count, what, count == 1 ? "" : plural, behind);
 }
 
 static void print_summary(struct checking *c, const beck_check_summary *summary, bool finished)
@@ -175,13 +188,15 @@ static void print_summary(struct checking *c, const beck_check_summary *summary,
         return;
     }
     if (c->session.quiet || !finished) return;
-    out_printf(&c->out, "%s: %" PRIu64 " records in %" PRIu64 " batches and %" PRIu64 " segments, ",
-               c->session.path, summary->records, summary->batches, summary->segments);
-    out_printf(&c->out, "%" PRIu64 " bytes verified: ", summary->bytes);
+    out_printf(&c->out, "%s: ", c->session.path);
+    out_count(&c->out, summary->records, " record", "s", " in ");
+    out_count(&c->out, summary->batches, " batch", "es", " and ");
+    out_count(&c->out, summary->segments, " segment", "s", ", ");
+    out_count(&c->out, summary->bytes, " byte", "s", " verified: ");
     if (c->findings == 0)
         out_printf(&c->out, "no problems\n");
     else
-        out_printf(&c->out, "%" PRIu64 " problem%s\n", c->findings, c->findings == 1 ? "" : "s");
+        out_count(&c->out, c->findings, " problem", "s", "\n");
     if (summary->unread > 0)
         out_printf(&c->out,
                    "%" PRIu64 " batch%s could not be decompressed here ('beck version' tells why);"
@@ -195,6 +210,7 @@ static int check(struct checking *c)
     int rc = session_open(&c->session, BECK_OPEN_READONLY | BECK_OPEN_NO_CREATE);
     if (rc < 0) return rc == BECK_CORRUPT ? EXIT_DAMAGE : EXIT_ERROR;
     beck_check_summary summary = {0};
+    clock_gettime(CLOCK_MONOTONIC, &c->began);
     c->progress = isatty(STDERR_FILENO) && !c->session.quiet;
     out_open(&c->out);
     if (c->json) out_printf(&c->out, "{\"findings\":[");

@@ -39,6 +39,13 @@ int interrupt_exit_code(int otherwise)
     return caught != 0 ? 128 + caught : otherwise;
 }
 
+void interrupt_pass_on(void)
+{
+    if (caught == 0) return;
+    signal(caught, SIG_DFL);
+    raise(caught);
+}
+
 bool interrupt_wait_readable(int fd)
 {
     struct pollfd waiting = {.fd = fd, .events = POLLIN};

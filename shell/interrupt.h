@@ -10,6 +10,9 @@ void interrupt_watch(void);
 int interrupted(void);
 /* The exit code for the signal that was noted, or `otherwise`. */
 int interrupt_exit_code(int otherwise);
+/* The last thing a program does: dies of the signal it noted, so that the shell that started it
+ * knows, and ends its own loops too. Returns when there was none. */
+void interrupt_pass_on(void);
 /* Waits until `fd` can be read; false when a signal came first. */
 bool interrupt_wait_readable(int fd);
 

@@ -1,5 +1,6 @@
 /* main.c -- the table of commands, and the way into one of them */
 #include "commands.h"
+#include "interrupt.h"
 
 #include <beck.h>
 #include <fcntl.h>
@@ -117,5 +118,7 @@ int main(int argc, char **argv)
         return finish(EXIT_FINE);
     }
     if (strcmp(argv[1], "--version") == 0) argv[1] = "version";
-    return finish(command_dispatch(NULL, table, argc - 1, argv + 1));
+    int exit_code = finish(command_dispatch(NULL, table, argc - 1, argv + 1));
+    interrupt_pass_on();
+    return exit_code;
 }

@@ -1,15 +1,11 @@
-# readme.sh -- what README.md shows is what happens
+# readme.sh -- the program README.md shows works, and what it points to is there; its terminal
+# sessions are for session_test.py
 . "$BECK_ROOT/test/shell/common"
 build=${BECK%/*}
 # The first block of that language in README.md.
 block() {
     sed -n "/^\`\`\`$1\$/,/^\`\`\`\$/{/^\`\`\`/d;p}" "$BECK_ROOT/README.md"
 }
-block console > shown
-sed -n 's/^\$ //p' shown > commands
-session < commands > happened
-diff shown happened && echo "the session: $(wc -l < commands) commands, as shown"
-
 block c > orders.c
 session <<'END'
 cc -Wall -Wextra -Werror -I"$build" orders.c -L"$build" -lbeck -Wl,-rpath,"$build" -o orders
