@@ -3,8 +3,8 @@
 
 Each page is typed into real terminals: a shell for every name behind ```console. Lines that begin
 with "$ " are typed and a lone ^C is the key; everything on the screen, prompts included, must be
-what the page shows. Only durations and rates may differ. A block of C becomes the file that the line
-before it names."""
+what the page shows. Only durations and rates may differ. A block of C becomes the file that the
+line before it names."""
 import os
 import pty
 import re
@@ -115,7 +115,7 @@ class Session(unittest.TestCase):
                 terminals[name] = Terminal(folder)
                 self.addCleanup(terminals[name].close)
             terminal = terminals[name]
-            # A command that is interrupted, or printed more, later on this terminal is still running.
+            # A command that prints more, or is interrupted, later on is still running.
             later = next((step for step in todo[number + 1:] if step[0] == name), None)
             runs_on = later is not None and (later[1] is None or later[1] == "^C")
             if typed:
