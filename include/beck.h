@@ -137,6 +137,9 @@ typedef struct beck_consumer beck_consumer;
 #define BECK_OPEN_READONLY 1u
 #define BECK_OPEN_NO_CREATE 2u /* a missing file is BECK_NOT_FOUND instead of a new file */
 #define BECK_OPEN_FORCE 4u     /* accept any file system: at your own risk */
+/* only look who has the file open: the handle serves beck_handles and nothing else. Takes no lock,
+ * waits for nobody, writes nothing: for files that are busy, poisoned or damaged, too */
+#define BECK_OPEN_OBSERVE 8u
 
 typedef struct beck_options {
     size_t size;    /* sizeof(beck_options) */
@@ -435,6 +438,67 @@ typedef struct beck_stat_info {
 } beck_stat_info;
 
 BECK_API int beck_stat(beck *db, beck_stat_info *info);
+
+/* ---- Who has the file open
+ * ------------------------------------------------------------------------- A look from outside,
+ * for people and their monitoring: each fact is true of some moment, all of them together of none.
+ * Read-only handles take no lock, hold nobody up, and cannot be listed. */
+enum beck_handle_state {
+    BECK_HANDLE_ALIVE = 1,
+    BECK_HANDLE_STOPPED =
+        2, /* alive, but stopped by a signal or a debugger; what it holds, it keeps */
+    /* not yet settled: the next process that looks takes over what it left */
+    BECK_HANDLE_DEAD = 3
+};
+
+enum beck_claim_type {
+    BECK_CLAIM_NONE = 0,
+    BECK_CLAIM_OPENING = 1,      /* opens the file; others who open or close it wait */
+    BECK_CLAIM_CLOSING = 2,      /* closes it, or waits to */
+    BECK_CLAIM_CATALOG = 3,      /* has the lock of the catalog: topics, and space for segments */
+    BECK_CLAIM_LOCK = 4,         /* has the lock of a partition: appends there wait */
+    BECK_CLAIM_LEADER = 5,       /* syncs a partition, for all who wait for it */
+    BECK_CLAIM_SYNC = 6,         /* a sync of the file is under way */
+    BECK_CLAIM_PIN = 7,          /* reads a segment, which is not reused meanwhile */
+    BECK_CLAIM_WAIT_CATALOG = 8, /* waits for the lock of the catalog */
+    BECK_CLAIM_WAIT_LOCK = 9,    /* waits for the lock of a partition */
+    BECK_CLAIM_WAIT_SYNC = 10,   /* waits for somebody else's sync of a partition */
+    BECK_CLAIM_WAIT_RECORDS = 11 /* waits for new records in one partition or several */
+};
+
+typedef struct beck_claim {
+    int32_t type;      /* enum beck_claim_type */
+    int32_t partition; /* -1 = none */
+    const char *topic; /* NULL = none, or its name is not known: then topic_id says which */
+    uint64_t topic_id; /* 0 = none */
+    uint64_t segment;  /* PIN */
+    int64_t from;      /* PIN: the segment's records are [from, to); -1 = not known */
+    int64_t to;
+    uint64_t bytes;      /* deleted space that waits for this claim to end; 0 = none does */
+    int32_t holder;      /* WAIT_*: the slot of who has what it waits for; -1 = nobody now */
+    uint32_t partitions; /* WAIT_RECORDS: in how many, when partition is -1 */
+} beck_claim;
+
+typedef struct beck_handle_info {
+    int32_t slot;     /* number of the handle among those of the file; -1 = a dead one's, lost */
+    int32_t state;    /* enum beck_handle_state */
+    uint32_t process; /* pid as its own pid namespace counts; 0 = not known */
+    /* 1: that is another pid namespace than the caller's, so here the number is somebody else's */
+    uint32_t other_namespace;
+    int64_t opened_at;   /* 0 = not known */
+    const char *program; /* its name, up to 16 characters; "" = not known */
+    uint32_t own;        /* 1: the handle that asks */
+    uint32_t claim_count;
+    /* What its threads hold, read and wait for. Threads that wait share one word: of several the
+     * last is shown. */
+    const beck_claim *claims;
+} beck_handle_info;
+
+/* Who has the file open for writing: *list points to *count pointers, ordered by slot. Valid until
+ * the next call of this function by this thread. Best with a handle opened BECK_OPEN_OBSERVE; any
+ * other will do, but a read-only one waits for others who are opening or closing the file, as all
+ * its calls do. BUSY: in use by a build of beck that shares memory in another way. */
+BECK_API int beck_handles(beck *db, const beck_handle_info *const **list, size_t *count);
 
 typedef struct beck_check_summary {
     uint64_t records;

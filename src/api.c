@@ -6,6 +6,7 @@
 #include "consumer.h"
 #include "db.h"
 #include "err.h"
+#include "handles.h"
 #include "topic.h"
 
 /* Take a caller's struct of any version into ours: shorter ones are extended with zeros, longer
@@ -43,8 +44,9 @@ int beck_open(const char *path, const beck_options *options, beck **out)
         int rc = take_struct(options, options->size, &o, sizeof o, "beck_options");
         if (rc < 0) return rc;
     }
-    if (o.flags & ~(BECK_OPEN_READONLY | BECK_OPEN_NO_CREATE | BECK_OPEN_FORCE))
+    if (o.flags & ~(BECK_OPEN_READONLY | BECK_OPEN_NO_CREATE | BECK_OPEN_FORCE | BECK_OPEN_OBSERVE))
         return err_set(BECK_INVALID, "beck_open: unknown flags 0x%x", o.flags);
+    if (o.flags & BECK_OPEN_OBSERVE) o.flags |= BECK_OPEN_READONLY;
     beck *db = calloc(1, sizeof *db);
     if (db == NULL) return err_set(BECK_NOMEM, "out of memory");
     *out = db;
@@ -406,6 +408,18 @@ int beck_stat(beck *db, beck_stat_info *info)
     info->application_id = super.application_id;
     memcpy(info->uuid, super.uuid, sizeof info->uuid);
     return 0;
+}
+
+int beck_handles(beck *db, const beck_handle_info *const **list, size_t *count)
+{
+    if (db == NULL || list == NULL || count == NULL)
+        return err_set(BECK_INVALID, "beck_handles: missing argument");
+    *list = NULL;
+    *count = 0;
+    int rc = db_present(db);
+    if (rc < 0) return rc;
+    db_observe(db);
+    return handles_list(&db->cat, &db->coord, list, count);
 }
 
 int beck_check(beck *db, beck_check_callback finding, beck_progress_callback progress,

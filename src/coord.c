@@ -41,7 +41,7 @@ static uint64_t coord_layout(void)
     /* Two libraries that disagree about any of these must not share an area. */
     return (uint64_t)sizeof(struct cell) << 48 ^ (uint64_t)sizeof(struct slot) << 40 ^
            (uint64_t)sizeof(struct tail) << 32 ^ (uint64_t)EXTENT_CELLS << 16 ^ SLOTS_MAX ^
-           (uint64_t)BLOCK_BYTES << 24 ^ 1;
+           (uint64_t)BLOCK_BYTES << 24 ^ 2;
 }
 
 /* ---- Life ---- */
@@ -159,7 +159,13 @@ bool coord_present(struct coord *c)
 {
     const struct coord_header *h = coord_header_ro(c);
     c->instance = atomic_load_explicit(&h->instance, memory_order_acquire);
-    return c->instance != 0 && h->magic == COORD_MAGIC && h->layout == coord_layout();
+    return c->instance != 0 && coord_recognised(c);
+}
+
+bool coord_recognised(const struct coord *c)
+{
+    const struct coord_header *h = coord_header_ro(c);
+    return h->magic == COORD_MAGIC && h->layout == coord_layout();
 }
 
 int coord_read_residue(const struct os_file *file, bool this_boot, enum residue *residue)
@@ -195,6 +201,58 @@ struct slot *coord_slot(const struct coord *c, uint32_t index)
     return (struct slot *)(void *)(map->data + COORD_SLOTS_AT) + index;
 }
 
+uint32_t coord_slots(const struct coord *c)
+{
+    uint32_t slots = atomic_load(&coord_header_ro(c)->slots);
+    return slots < SLOTS_MAX ? slots : SLOTS_MAX;
+}
+
+/* For people: who, since when. */
+static void introduce(const struct coord *c, struct slot *s)
+{
+    uint64_t name[2] = {0};
+    os_program_name((char *)name, sizeof name);
+    atomic_store(&s->process, os_process_id());
+    atomic_store(&s->namespace, os_process_namespace());
+    atomic_store(&s->opened_at, os_now_ms());
+    atomic_store(&s->program[0], name[0]);
+    atomic_store(&s->program[1], name[1]);
+    coord_begin(c, DOING_OPEN, NULL);
+}
+
+static uint64_t doing_word(enum doing kind, const struct cell *cell)
+{
+    uint64_t word = (uint64_t)kind << DOING_SHIFT;
+    if (cell == NULL) return word;
+    word |= (uint64_t)(uint16_t)atomic_load_explicit(&cell->partition, memory_order_relaxed)
+            << DOING_PARTITION_SHIFT;
+    return word | (atomic_load_explicit(&cell->topic, memory_order_relaxed) &
+                   ((UINT64_C(1) << DOING_PARTITION_SHIFT) - 1));
+}
+
+static void doing_set(const struct coord *c, uint64_t word)
+{
+    if (!c->slot_held) return;
+    atomic_store_explicit(&coord_slot(c, c->slot)->doing, word, memory_order_relaxed);
+}
+
+static void doing_unset(const struct coord *c, uint64_t word)
+{
+    if (!c->slot_held) return;
+    (void)atomic_compare_exchange_strong_explicit(&coord_slot(c, c->slot)->doing, &word, 0,
+                                                  memory_order_relaxed, memory_order_relaxed);
+}
+
+void coord_begin(const struct coord *c, enum doing kind, const struct cell *cell)
+{
+    doing_set(c, doing_word(kind, cell));
+}
+
+void coord_end(const struct coord *c, enum doing kind, const struct cell *cell)
+{
+    doing_unset(c, doing_word(kind, cell));
+}
+
 int coord_claim_slot(struct coord *c)
 {
     struct coord_header *h = coord_header(c);
@@ -214,7 +272,7 @@ int coord_claim_slot(struct coord *c)
         c->joined = atomic_fetch_add(&h->joins, 1) + 1;
         c->slot_held = true;
         atomic_store(&s->joined, c->joined);
-        atomic_store(&s->process, os_process_id());
+        introduce(c, s);
         if (atomic_load(&h->slots) < i + 1) atomic_store(&h->slots, i + 1);
         return 0;
     }
@@ -227,6 +285,7 @@ void coord_release_slot(struct coord *c)
     struct slot *s = coord_slot(c, c->slot);
     for (uint32_t p = 0; p < PINS_PER_SLOT; p++) atomic_store(&s->pins[p], 0);
     atomic_store(&s->process, 0);
+    atomic_store(&s->doing, 0);
     c->slot_held = false;
     (void)os_unlock(c->file, LOCK_SLOT0 + c->slot);
 }
@@ -300,8 +359,10 @@ static enum lock_result coord_lock_slow(const struct coord *c, const struct cell
         }
         if (policy == LOCK_TRY) return LOCK_HELD;
         if (!(w & WORD_CONTENDED) && !swap_word(word, w, w | WORD_CONTENDED)) continue;
+        coord_begin(c, DOING_LOCK, cell->ro);
         /* [L3]: only to look again */
         os_wait(low_half(ro), (uint32_t)(w | WORD_CONTENDED), LOOK_MS);
+        coord_end(c, DOING_LOCK, cell->ro);
     }
 }
 
@@ -392,6 +453,14 @@ int coord_copy_cell(const struct coord *c, uint32_t index, struct cell *to)
     atomic_store(&to->stable, atomic_load(&copy.stable));
     atomic_store(&to->visible, atomic_load(&copy.visible));
     return 0;
+}
+
+int coord_copy_extent(const struct coord *c, uint32_t extent, struct cell to[EXTENT_CELLS])
+{
+    uint32_t block = coord_extent_block(c, extent);
+    if (block < HEAP_BLOCK) return 0;
+    int rc = os_read(c->file, to, EXTENT_CELLS * sizeof *to, (uint64_t)block * BLOCK_BYTES);
+    return rc < 0 ? rc : 1;
 }
 
 int coord_add_extent(struct coord *c, uint32_t block)
@@ -517,11 +586,10 @@ static bool still_as_seen(const struct reader_wait *w, uint32_t flag)
     return atomic_load(w->stop) == 0;
 }
 
-bool coord_wait_readers(const struct coord *c, const struct reader_wait *w, uint32_t timeout_ms)
+static bool sleep_on_bells(const struct coord *c, const struct reader_wait *w, uint32_t timeout_ms)
 {
     struct os_wait_item items[OS_WAITV_MAX];
     bool supported = true;
-    if (w->count == 0) return os_sleep_ms(timeout_ms);
     if (w->count <= OS_WAITV_MAX) {
         for (size_t i = 0; i < w->count; i++) {
             const _Atomic uint32_t *bell = &w->cells[i].ro->bell;
@@ -538,6 +606,17 @@ bool coord_wait_readers(const struct coord *c, const struct reader_wait *w, uint
     return os_wait(&h->bell, bell, timeout_ms); /* [W2] */
 }
 
+bool coord_wait_readers(const struct coord *c, const struct reader_wait *w, uint32_t timeout_ms)
+{
+    if (w->count == 0) return os_sleep_ms(timeout_ms);
+    uint64_t doing = w->count == 1 ? doing_word(DOING_RECORDS, w->cells[0].ro)
+                                   : doing_word(DOING_MANY, NULL) | w->count;
+    doing_set(c, doing);
+    bool interrupted = sleep_on_bells(c, w, timeout_ms);
+    doing_unset(c, doing);
+    return interrupted;
+}
+
 void coord_stop_waiting(const struct coord *c, _Atomic uint32_t *bell)
 {
     atomic_fetch_add(bell, 1);
@@ -547,14 +626,17 @@ void coord_stop_waiting(const struct coord *c, _Atomic uint32_t *bell)
     os_wake(&coord_header(c)->bell, INT32_MAX);
 }
 
-void coord_wait_stable(const struct cell_ref *cell, uint64_t target, uint32_t timeout_ms)
+void coord_wait_stable(const struct coord *c, const struct cell_ref *cell, uint64_t target,
+                       uint32_t timeout_ms)
 {
     uint32_t bell = atomic_load(&cell->ro->stable_bell);
     atomic_fetch_or(&cell->rw->stable_waiters, 1);
     atomic_thread_fence(memory_order_seq_cst);
     /* Nobody syncing: then nobody will wake us, and it is our turn. */
-    if (atomic_load(&cell->ro->stable) < target && atomic_load(&cell->ro->sync_lock) != 0)
-        os_wait(&cell->ro->stable_bell, bell, timeout_ms);
+    if (atomic_load(&cell->ro->stable) >= target || atomic_load(&cell->ro->sync_lock) == 0) return;
+    coord_begin(c, DOING_SYNC, cell->ro);
+    os_wait(&cell->ro->stable_bell, bell, timeout_ms);
+    coord_end(c, DOING_SYNC, cell->ro);
 }
 
 /* ---- Syncs ---- */
@@ -576,8 +658,8 @@ void coord_sync_end(struct coord *c)
 bool coord_may_publish(const struct coord *c)
 {
     if (!c->slot_held) return true;
-    uint32_t slots = atomic_load(&coord_header(c)->slots);
-    for (uint32_t i = 0; i < slots && i < SLOTS_MAX; i++) {
+    uint32_t slots = coord_slots(c);
+    for (uint32_t i = 0; i < slots; i++) {
         uint64_t intent = atomic_load(&coord_slot(c, i)->intent);
         if (intent != 0 && intent < c->joined) return false; /* [Y3] */
     }
@@ -587,8 +669,7 @@ bool coord_may_publish(const struct coord *c)
 void coord_settle(struct coord *c)
 {
     if (!c->slot_held) return;
-    uint32_t slots = atomic_load(&coord_header(c)->slots);
-    if (slots > SLOTS_MAX) slots = SLOTS_MAX;
+    uint32_t slots = coord_slots(c);
     for (uint32_t i = 0; i < slots; i++) {
         struct slot *s = coord_slot(c, i);
         uint64_t intent = atomic_load(&s->intent);
@@ -639,9 +720,9 @@ void coord_unpin(const struct coord *c, uint32_t pin)
 
 bool coord_pinned(const struct coord *c, uint64_t segment)
 {
-    uint32_t slots = atomic_load(&coord_header(c)->slots);
+    uint32_t slots = coord_slots(c);
     atomic_thread_fence(memory_order_seq_cst); /* [R2] */
-    for (uint32_t i = 0; i < slots && i < SLOTS_MAX; i++)
+    for (uint32_t i = 0; i < slots; i++)
         for (uint32_t p = 0; p < PINS_PER_SLOT; p++)
             if (atomic_load(&coord_slot(c, i)->pins[p]) == segment && !coord_slot_dead(c, i))
                 return true;

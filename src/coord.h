@@ -61,13 +61,31 @@ struct cell { /* one partition; field by field in doc/CONCURRENCY.md section 10 
     uint32_t pad3[3];
 };
 
+/* What a handle is doing, for people only: one word, because its threads share the slot. The last
+ * of them to begin is shown; who ends takes back what is still its own. */
+enum doing {
+    DOING_NOTHING = 0,
+    DOING_OPEN = 1,    /* opens the file: the gate is his */
+    DOING_CLOSE = 2,   /* closes it: waits for the gate, or has it */
+    DOING_LOCK = 3,    /* waits for the lock of a cell */
+    DOING_SYNC = 4,    /* waits for `stable` of a cell, which somebody else is syncing */
+    DOING_RECORDS = 5, /* waits for `visible` of a cell */
+    DOING_MANY = 6     /* of so many cells */
+};
+#define DOING_SHIFT 56u /* the kind; below it partition << 40 | topic, or the number of cells */
+#define DOING_PARTITION_SHIFT 40u
+
 struct slot {
     _Atomic uint32_t generation;
-    _Atomic uint32_t process; /* for people only */
+    _Atomic uint32_t process; /* this one and what follows intent's line: for people only */
     _Atomic uint64_t joined;
     _Atomic uint64_t intent; /* joins at the moment a sync began; 0 = none */
     _Atomic uint64_t pins[PINS_PER_SLOT];
-    uint64_t pad[5];
+    _Atomic uint64_t doing;      /* enum doing, and of what */
+    _Atomic int64_t opened_at;   /* wall clock */
+    _Atomic uint64_t program[2]; /* its name, cut off and filled with zeros */
+    _Atomic uint32_t namespace;  /* in which `process` means something; 0 = unknown */
+    uint32_t pad;
 };
 
 struct coord_header {
@@ -170,6 +188,13 @@ BECK_PRIVATE struct slot *coord_slot(const struct coord *c, uint32_t index);
 /* Is the owner a lock word names dead? [S1] */
 BECK_PRIVATE bool coord_owner_dead(const struct coord *c, uint64_t word);
 BECK_PRIVATE bool coord_slot_dead(const struct coord *c, uint32_t index);
+/* Slots that were ever claimed, whatever the area says. */
+BECK_PRIVATE uint32_t coord_slots(const struct coord *c);
+/* Is an area of this layout there, be it one that is being built or that nobody uses any more? */
+BECK_PRIVATE bool coord_recognised(const struct coord *c);
+/* Tell what this handle is doing; nothing for one without a slot. Not on hot paths. */
+BECK_PRIVATE void coord_begin(const struct coord *c, enum doing kind, const struct cell *cell);
+BECK_PRIVATE void coord_end(const struct coord *c, enum doing kind, const struct cell *cell);
 
 /* ---- Lock words ---- */
 enum lock_word { WORD_LOCK, WORD_SYNC };
@@ -194,6 +219,9 @@ BECK_PRIVATE int coord_cell(struct coord *c, uint32_t index, struct cell_ref *ce
 /* For read-only handles: copy what readers need of a cell out of the file. Nothing is mapped,
  * because the extents go away with the last writer. */
 BECK_PRIVATE int coord_copy_cell(const struct coord *c, uint32_t index, struct cell *to);
+/* Copy a whole extent; 0 when it is not there. For who only looks. */
+BECK_PRIVATE int coord_copy_extent(const struct coord *c, uint32_t extent,
+                                   struct cell to[EXTENT_CELLS]);
 /* The first block of extent `index`, or 0. */
 BECK_PRIVATE uint32_t coord_extent_block(const struct coord *c, uint32_t index);
 /* Register zeroed blocks as the next extent. Holds: catalog. LIMIT. */
@@ -227,8 +255,8 @@ BECK_PRIVATE bool coord_wait_readers(const struct coord *c, const struct reader_
 /* After setting *stop: wake the one who waits with these cells. Safe in a signal handler. */
 BECK_PRIVATE void coord_stop_waiting(const struct coord *c, _Atomic uint32_t *bell);
 /* Wait while `stable` is below target; returns early at will. */
-BECK_PRIVATE void coord_wait_stable(const struct cell_ref *cell, uint64_t target,
-                                    uint32_t timeout_ms);
+BECK_PRIVATE void coord_wait_stable(const struct coord *c, const struct cell_ref *cell,
+                                    uint64_t target, uint32_t timeout_ms);
 
 /* ---- Syncs: intents and poison [Y1]..[Y4] ---- */
 BECK_PRIVATE void coord_sync_begin(struct coord *c);

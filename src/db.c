@@ -96,7 +96,7 @@ static void list_remove(struct beck *db)
     pthread_mutex_unlock(&fork_mutex);
 }
 
-int db_usable(const struct beck *db)
+int db_present(const struct beck *db)
 {
     bool wiped =
         db->fork_page != NULL && atomic_load_explicit(db->fork_page, memory_order_relaxed) != 1;
@@ -105,6 +105,14 @@ int db_usable(const struct beck *db)
                        "this handle belongs to the parent process: open the file again");
     if (UNLIKELY(db->view == VIEW_NONE)) return err_set(BECK_INVALID, "the handle did not open");
     return 0;
+}
+
+int db_usable(const struct beck *db)
+{
+    int rc = db_present(db);
+    if (rc == 0 && UNLIKELY(db->view == VIEW_OBSERVE))
+        rc = err_set(BECK_INVALID, "the handle was opened to observe: it serves beck_handles only");
+    return rc;
 }
 
 int db_writable(const struct beck *db)
@@ -266,6 +274,7 @@ static int open_shared(struct beck *db)
     if (rc == 0) rc = anybody_else(db, &others);
     if (rc == 0) rc = others ? open_join(db) : open_alone(db);
     if (rc < 0) coord_release_slot(&db->coord);
+    coord_end(&db->coord, DOING_OPEN, NULL);
     leave_gate(db);
     if (rc == 0) db->view = VIEW_SHARED;
     return rc;
@@ -360,6 +369,45 @@ static int attach_readonly(struct beck *db)
     return rc;
 }
 
+/* ---- Observing: no gate, no wait, and nothing that may fail because others are at work ---- */
+
+/* Names come from the catalog. Without the gate it may be torn down while it is read; then there
+ * are none until the next look, or those of before: ids are never used twice. */
+static void observe_catalog(struct beck *db)
+{
+    uint64_t instance = atomic_load(&coord_header_ro(&db->coord)->instance);
+    if (instance == 0 || !coord_recognised(&db->coord)) return;
+    if (instance == atomic_load(&db->watched_instance)) {
+        (void)catalog_refresh(&db->cat);
+        return;
+    }
+    catalog_attach(&db->cat, &db->coord);
+    if (catalog_join(&db->cat) == 0) atomic_store(&db->watched_instance, instance);
+}
+
+static int open_observing(struct beck *db)
+{
+    struct superblock super;
+    int rc = file_read_super(&db->file, &super);
+    if (rc == 0) rc = err_set(BECK_NOT_BECK, "an empty file: nothing was ever written to it");
+    if (rc > 0) rc = area_there(db);
+    if (rc == 0) rc = coord_open(&db->coord, &db->file.os);
+    if (rc == 0) rc = catalog_init(&db->cat, &db->file, NULL);
+    if (rc == 0) db->view = VIEW_OBSERVE;
+    return rc;
+}
+
+void db_observe(struct beck *db)
+{
+    if (db->view != VIEW_OBSERVE) {
+        if (db_follow(db) == 0) (void)db_refresh(db);
+        return;
+    }
+    pthread_mutex_lock(&db->mutex);
+    observe_catalog(db);
+    pthread_mutex_unlock(&db->mutex);
+}
+
 /* The area was built or zeroed by others since; or, with nobody there, somebody came and went:
  * every session that modifies the file raises the superblocks' sequence. */
 bool db_moved(struct beck *db)
@@ -406,7 +454,10 @@ int db_open(struct beck *db, const char *path, const beck_options *options)
     db->application_id = options->application_id;
     db->fork_page = os_fork_page();
     int rc = open_file(db, path, options);
-    if (rc == 0) rc = db->readonly ? attach_readonly(db) : open_shared(db);
+    if (rc == 0 && (options->flags & BECK_OPEN_OBSERVE))
+        rc = open_observing(db);
+    else if (rc == 0)
+        rc = db->readonly ? attach_readonly(db) : open_shared(db);
     if (rc < 0) {
         db->view = VIEW_NONE;
         coord_close(&db->coord); /* the slot, and with it every claim on the file */
@@ -624,6 +675,7 @@ static int close_last(struct beck *db)
 static int leave(struct beck *db)
 {
     bool others = false;
+    coord_begin(&db->coord, DOING_CLOSE, NULL);
     int rc = take_gate(db, true);
     if (rc < 0) return rc;
     rc = anybody_else(db, &others);
@@ -635,7 +687,8 @@ static int leave(struct beck *db)
 
 void db_before_close(struct beck *db)
 {
-    if (!db->forked && db->view != VIEW_NONE && db_usable(db) < 0) db_forget(db); /* a bare clone */
+    if (!db->forked && db->view != VIEW_NONE && db_present(db) < 0)
+        db_forget(db); /* a bare clone */
 }
 
 int db_close(struct beck *db)

@@ -33,10 +33,11 @@ struct beck_topic {
 };
 
 enum db_view {
-    VIEW_NONE,   /* open failed: only errmsg and close work */
-    VIEW_SHARED, /* read-write: a slot in the live area */
-    VIEW_WATCH,  /* read-only beside read-write handles: follows the live area */
-    VIEW_PRIVATE /* read-only on a file nobody has open */
+    VIEW_NONE,    /* open failed: only errmsg and close work */
+    VIEW_SHARED,  /* read-write: a slot in the live area */
+    VIEW_WATCH,   /* read-only beside read-write handles: follows the live area */
+    VIEW_PRIVATE, /* read-only on a file nobody has open */
+    VIEW_OBSERVE  /* looks at the slots only: takes no lock, waits for nobody */
 };
 
 struct beck {
@@ -70,6 +71,10 @@ BECK_PRIVATE int db_close(struct beck *db);
 BECK_PRIVATE void db_before_close(struct beck *db);
 /* FORKED in a child of the process that opened; the guard of every public call. */
 BECK_PRIVATE int db_usable(const struct beck *db);
+/* The same also for a handle that only observes. */
+BECK_PRIVATE int db_present(const struct beck *db);
+/* Bring the picture up to date as far as that goes now. */
+BECK_PRIVATE void db_observe(struct beck *db);
 BECK_PRIVATE int db_writable(const struct beck *db);
 /* A read-only handle whose file was opened or closed by writers since: attach anew. Raises epoch.
  * */

@@ -122,6 +122,12 @@ BECK_PRIVATE int64_t os_monotonic_ms(void); /* never compared between processes 
 BECK_PRIVATE int os_random(void *data, size_t bytes);
 BECK_PRIVATE void os_boot_id(uint8_t id[16]); /* zeros when unknown */
 BECK_PRIVATE uint32_t os_process_id(void);    /* for people only */
+/* In which that number means this process; 0 = unknown. */
+BECK_PRIVATE uint32_t os_process_namespace(void);
+/* The name of this program, cut off to `bytes` and filled with zeros. */
+BECK_PRIVATE void os_program_name(char *name, size_t bytes);
+/* Has the process been stopped by a signal or a debugger? False when the system does not tell. */
+BECK_PRIVATE bool os_process_stopped(uint32_t process);
 
 /* A page that reads 1 in this process and 0 in every fork of it; NULL when the system cannot. */
 BECK_PRIVATE const _Atomic uint32_t *os_fork_page(void);

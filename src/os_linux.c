@@ -497,6 +497,33 @@ uint32_t os_process_id(void)
     return (uint32_t)getpid();
 }
 
+uint32_t os_process_namespace(void)
+{
+    struct stat st;
+    return stat("/proc/self/ns/pid", &st) < 0 ? 0 : (uint32_t)st.st_ino;
+}
+
+void os_program_name(char *name, size_t bytes)
+{
+    memset(name, 0, bytes);
+    memcpy(name, program_invocation_short_name,
+           min_u64(strlen(program_invocation_short_name), bytes));
+}
+
+/* "pid (name) state ...", and a name may hold anything. */
+bool os_process_stopped(uint32_t process)
+{
+    char path[32], text[128] = {0};
+    (void)snprintf(path, sizeof path, "/proc/%u/stat", process);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    const char *behind = n > 0 ? strrchr(text, ')') : NULL;
+    if (behind == NULL || behind[1] != ' ') return false;
+    return behind[2] == 'T' || behind[2] == 't';
+}
+
 const _Atomic uint32_t *os_fork_page(void)
 {
     size_t bytes = (size_t)sysconf(_SC_PAGESIZE);

@@ -665,7 +665,7 @@ int partition_sync(struct partition *p, uint64_t target)
             continue;
         }
         if (waiting_since == 0) waiting_since = os_monotonic_ms();
-        coord_wait_stable(&p->cell, target, LOOK_MS);
+        coord_wait_stable(coord, &p->cell, target, LOOK_MS);
         if (atomic_load(&cell->stable) != stable) waiting_since = 0;
     }
 }

@@ -34,6 +34,7 @@ void picture_free(struct picture *p)
     free(p->by_id);
     free(p->by_name);
     free(p->owners);
+    for (size_t i = 0; i < p->retired_count; i++) free(p->retired[i].name);
     free(p->retired);
     space_free(&p->space);
     memset(p, 0, sizeof *p);
@@ -103,6 +104,20 @@ struct segment_owner *picture_owner(const struct picture *p, uint64_t segment)
 {
     size_t at = owner_search(p, segment);
     return at < p->owner_count && p->owners[at].id == segment ? &p->owners[at] : NULL;
+}
+
+const struct retired *picture_retired(const struct picture *p, uint64_t segment)
+{
+    for (size_t i = 0; i < p->retired_count; i++)
+        if (p->retired[i].place.id == segment) return &p->retired[i];
+    return NULL;
+}
+
+const struct retired *picture_retired_topic(const struct picture *p, uint64_t topic)
+{
+    for (size_t i = 0; i < p->retired_count; i++)
+        if (p->retired[i].topic == topic) return &p->retired[i];
+    return NULL;
 }
 
 struct segment *partition_active(const struct partition_picture *part)
@@ -230,12 +245,17 @@ static int apply_topic(struct picture *p, const struct entry *e)
 
 /* ---- Segments ---- */
 
-static int retire(struct picture *p, const struct segment *s, uint64_t topic)
+static int retire(struct picture *p, const struct segment *s, const struct topic_picture *t,
+                  uint32_t partition)
 {
     int rc = buf_grow_array((void **)&p->retired, p->retired_count, &p->retired_capacity,
                             sizeof *p->retired);
-    if (rc == 0) p->retired[p->retired_count++] = (struct retired){s->place, topic};
-    return rc;
+    if (rc < 0) return rc;
+    char *name = text_copy(t->name, strlen(t->name));
+    if (name == NULL) return err_set(BECK_NOMEM, "out of memory");
+    p->retired[p->retired_count++] =
+        (struct retired){s->place, t->id, name, partition, s->base, s->next};
+    return 0;
 }
 
 static void forget_owner(struct picture *p, uint64_t segment)
@@ -265,7 +285,7 @@ static int apply_delete(struct picture *p, const struct entry *e)
                        (unsigned long long)e->topic);
     for (uint32_t i = 0; i < t->partitions; i++) {
         for (uint32_t k = 0; rc == 0 && k < t->parts[i].count; k++) {
-            rc = retire(p, &t->parts[i].segments[k], t->id);
+            rc = retire(p, &t->parts[i].segments[k], t, i);
             forget_owner(p, t->parts[i].segments[k].place.id);
         }
     }
@@ -349,12 +369,12 @@ static int apply_seal(struct picture *p, struct partition_picture *part, const s
     return 0;
 }
 
-static int apply_retire(struct picture *p, struct partition_picture *part, uint64_t topic,
-                        const struct entry *e)
+static int apply_retire(struct picture *p, const struct segment_owner *owner, const struct entry *e)
 {
+    struct partition_picture *part = &owner->topic->parts[owner->partition];
     struct segment *s = partition_segment(part, e->place.id);
     bool first = s == part->segments;
-    int rc = retire(p, s, topic);
+    int rc = retire(p, s, owner->topic, owner->partition);
     if (rc < 0) return rc;
     forget_segment(p, part, e->place.id);
     if (first) part->start = max_u64(part->start, e->next_offset);
@@ -367,6 +387,7 @@ static int apply_free(struct picture *p, const struct entry *e)
     for (size_t i = 0; i < p->retired_count; i++) {
         if (p->retired[i].place.id != e->place.id) continue;
         space_give(&p->space, p->retired[i].place.block, 0);
+        free(p->retired[i].name);
         p->retired[i] = p->retired[--p->retired_count];
         return 0;
     }
@@ -421,7 +442,7 @@ int picture_apply(struct picture *p, const struct entry *e)
                        (unsigned long long)e->place.id);
     struct partition_picture *part = &owner->topic->parts[owner->partition];
     if (e->type == ENTRY_SEAL) return apply_seal(p, part, e);
-    return apply_retire(p, part, owner->topic->id, e);
+    return apply_retire(p, owner, e);
 }
 
 /* ---- Snapshot ---- */

@@ -53,6 +53,10 @@ struct segment_owner { /* segment id to partition */
 struct retired { /* waits for FREE */
     struct segment_place place;
     uint64_t topic;
+    char *name; /* of the topic, which may be gone */
+    uint32_t partition;
+    uint64_t base;
+    uint64_t next; /* base, when it was never sealed */
 };
 
 struct picture {
@@ -82,6 +86,9 @@ BECK_PRIVATE struct partition_picture *picture_partition(const struct picture *p
                                                          uint32_t partition);
 /* The partition a segment belongs to, or NULL. */
 BECK_PRIVATE struct segment_owner *picture_owner(const struct picture *p, uint64_t segment);
+/* What waits for FREE: by segment, and the first of a topic; NULL = none. */
+BECK_PRIVATE const struct retired *picture_retired(const struct picture *p, uint64_t segment);
+BECK_PRIVATE const struct retired *picture_retired_topic(const struct picture *p, uint64_t topic);
 /* The last segment when it is not sealed, or NULL. */
 BECK_PRIVATE struct segment *partition_active(const struct partition_picture *part);
 /* The segment that holds `offset`, or the first one behind it; NULL = none. */

@@ -532,7 +532,7 @@ START_TEST(who_has_news_does_not_wait)
     atomic_store(&waited[2].rw->state, CELL_DELETED);
     wait_for(waited + 2, seen + 2, 1);
     wait_for(waited, seen, 3);
-    coord_wait_stable(&waited[0], 0, 5000); /* stable up to 0 */
+    coord_wait_stable(b, &waited[0], 0, 5000); /* stable up to 0 */
     ck_assert_int_lt(os_monotonic_ms() - before, 1000);
     close_handles();
 }
@@ -540,7 +540,7 @@ END_TEST
 
 static void *wait_for_stable(void *cell)
 {
-    coord_wait_stable(cell, 5, 5000);
+    coord_wait_stable(b, cell, 5, 5000);
     atomic_store(&woken_at, os_monotonic_ms());
     return NULL;
 }
