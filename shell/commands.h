@@ -8,6 +8,7 @@ extern const struct command command_produce;
 extern const struct command command_consume;
 extern const struct command command_topic;
 extern const struct command command_stat;
+extern const struct command command_ps;
 extern const struct command command_check;
 
 #endif

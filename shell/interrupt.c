@@ -46,16 +46,28 @@ void interrupt_pass_on(void)
     raise(caught);
 }
 
-bool interrupt_wait_readable(int fd)
+static void wait_for(struct pollfd *waiting, nfds_t count, const struct timespec *span)
 {
-    struct pollfd waiting = {.fd = fd, .events = POLLIN};
     sigset_t watched, before;
     sigemptyset(&watched);
     sigaddset(&watched, SIGINT);
     sigaddset(&watched, SIGTERM);
     /* Blocked between the question and the wait, or a signal in that moment would be slept over. */
     sigprocmask(SIG_BLOCK, &watched, &before);
-    while (caught == 0 && ppoll(&waiting, 1, NULL, &before) < 0 && errno == EINTR) continue;
+    while (caught == 0 && ppoll(waiting, count, span, &before) < 0 && errno == EINTR) continue;
     sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
+bool interrupt_wait_readable(int fd)
+{
+    struct pollfd waiting = {.fd = fd, .events = POLLIN};
+    wait_for(&waiting, 1, NULL);
+    return caught == 0;
+}
+
+bool interrupt_sleep(int64_t ms)
+{
+    struct timespec span = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+    wait_for(NULL, 0, &span);
     return caught == 0;
 }

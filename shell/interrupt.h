@@ -3,6 +3,7 @@
 #define BECK_SHELL_INTERRUPT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* From now on the first SIGINT or SIGTERM is only noted; the second ends the program as usual. */
 void interrupt_watch(void);
@@ -15,5 +16,7 @@ int interrupt_exit_code(int otherwise);
 void interrupt_pass_on(void);
 /* Waits until `fd` can be read; false when a signal came first. */
 bool interrupt_wait_readable(int fd);
+/* Sleeps; false when a signal came first. */
+bool interrupt_sleep(int64_t ms);
 
 #endif

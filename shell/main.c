@@ -34,9 +34,9 @@ static const struct command command_version = {
 /* The commands in the order of the overview; the last has no name. */
 static void fill_table(struct command table[COMMANDS_MAX])
 {
-    const struct command *all[] = {&command_produce, &command_consume, &command_topic,
-                                   &command_stat,    &command_check,   &command_help_itself,
-                                   &command_version};
+    const struct command *all[] = {&command_produce,     &command_consume, &command_topic,
+                                   &command_stat,        &command_ps,      &command_check,
+                                   &command_help_itself, &command_version};
     _Static_assert(sizeof all / sizeof *all < COMMANDS_MAX, "room for the end of the table");
     memset(table, 0, COMMANDS_MAX * sizeof *table);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) table[i] = *all[i];

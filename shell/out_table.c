@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CELL_SIZE 320
-
 const char *human_bytes(uint64_t bytes, char text[HUMAN_SIZE])
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
@@ -23,13 +21,16 @@ const char *human_bytes(uint64_t bytes, char text[HUMAN_SIZE])
 
 void table_add(struct table *table, const char *format, ...)
 {
-    char text[CELL_SIZE];
     va_list values;
     va_start(values, format);
-    vsnprintf(text, sizeof text, format, values);
+    int size = vsnprintf(NULL, 0, format, values);
+    va_end(values);
+    char *text = must_alloc(NULL, (size_t)size + 1);
+    va_start(values, format);
+    vsnprintf(text, (size_t)size + 1, format, values);
     va_end(values);
     table->cells = must_alloc(table->cells, (table->count + 1) * sizeof *table->cells);
-    table->cells[table->count++] = must_copy(text);
+    table->cells[table->count++] = text;
 }
 
 void table_add_bytes(struct table *table, uint64_t bytes, bool human)
@@ -55,8 +56,10 @@ static void print_row(struct out *out, const struct table *table, const char *co
     for (size_t column = 0; column < table->columns; column++) {
         bool right = table->titles[column][0] == '>';
         bool last = column + 1 == table->columns;
-        int width = right ? widths[column] : last ? 0 : -widths[column];
-        out_printf(out, "%s%*s", column == 0 ? "" : "  ", width, cells[column]);
+        int size = (int)strlen(cells[column]), pad = widths[column] - size;
+        out_printf(out, "%s%*s", column == 0 ? "" : "  ", right ? pad : 0, "");
+        out_bytes(out, cells[column], (size_t)size);
+        out_printf(out, "%*s", right || last ? 0 : pad, "");
     }
     out_bytes(out, "\n", 1);
 }
