@@ -254,6 +254,7 @@ typedef struct beck_partition_info {
     int64_t end_offset;    /* offset after the newest visible record */
     int64_t stable_offset; /* everything below is on stable storage */
     uint64_t bytes;        /* space taken in the file */
+    uint64_t data_bytes;   /* of it filled with records, compressed as they are */
     uint32_t segments;
     uint32_t reserved;
 } beck_partition_info;
@@ -421,7 +422,7 @@ BECK_API int beck_position(beck_consumer *consumer, const char *topic, int32_t p
  * --------------------------------------------------------------------------- */
 typedef struct beck_stat_info {
     uint64_t file_bytes;       /* size of the file */
-    uint64_t used_bytes;       /* taken by segments, catalog and coordination */
+    uint64_t used_bytes;       /* taken by topics, catalog, coordination and what was deleted */
     uint64_t free_bytes;       /* inside the file, ready for reuse */
     uint64_t retired_bytes;    /* deleted, waiting for readers to leave */
     uint64_t catalog_bytes;    /* of used_bytes */
@@ -435,8 +436,11 @@ typedef struct beck_stat_info {
     uint8_t uuid[16];
     uint32_t format_version;
     uint32_t application_id;
+    uint64_t topics_bytes;       /* of used_bytes: segments of topics */
+    uint64_t coordination_bytes; /* of used_bytes: superblocks and shared memory */
 } beck_stat_info;
 
+/* Sizes and counts of the file as it is now. */
 BECK_API int beck_stat(beck *db, beck_stat_info *info);
 
 /* ---- Who has the file open

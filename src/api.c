@@ -363,17 +363,36 @@ int beck_position(beck_consumer *consumer, const char *topic, int32_t partition,
 
 /* ---- Looking at the file ---- */
 
+/* Extents of cells are in nobody's catalog: whoever makes segments has entered them in his picture,
+ * others count them. */
+static uint64_t extent_bytes(const beck *db)
+{
+    uint32_t extents = 0;
+    if (db->view == VIEW_PRIVATE) return 0;
+    while (coord_extent_block(&db->coord, extents) != 0) extents++;
+    return (uint64_t)extents * EXTENT_BLOCKS * BLOCK_BYTES;
+}
+
 static void stat_picture(beck *db, beck_stat_info *info)
 {
     struct picture *p = &db->cat.picture;
-    for (size_t i = 0; i < p->topics; i++) info->partitions += p->by_id[i]->partitions;
+    uint64_t extents = extent_bytes(db);
+    uint64_t known = (uint64_t)db->cat.extents_taken * EXTENT_BLOCKS * BLOCK_BYTES;
+    for (size_t i = 0; i < p->topics; i++) {
+        const struct topic_picture *t = p->by_id[i];
+        info->partitions += t->partitions;
+        for (uint32_t k = 0; k < t->partitions; k++)
+            info->topics_bytes += partition_bytes(&t->parts[k]);
+    }
     for (size_t i = 0; i < p->retired_count; i++)
         info->retired_bytes += place_bytes(&p->retired[i].place);
     info->topics = (uint32_t)p->topics;
     info->segments = (uint32_t)p->owner_count;
     info->catalog_bytes = catalog_bytes(&db->cat);
     info->catalog_sequence = db->cat.at.next;
+    info->coordination_bytes = HEAP_AT + extents;
     info->used_bytes = HEAP_AT + space_used(&p->space) * BLOCK_BYTES;
+    if (extents > known) info->used_bytes += extents - known;
     if (info->used_bytes > info->file_bytes) info->used_bytes = info->file_bytes; /* trimmed tail */
     info->free_bytes = info->file_bytes - info->used_bytes;
 }

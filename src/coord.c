@@ -451,6 +451,9 @@ int coord_copy_cell(const struct coord *c, uint32_t index, struct cell *to)
     atomic_store(&to->partition, atomic_load(&copy.partition));
     atomic_store(&to->state, atomic_load(&copy.state));
     atomic_store(&to->stable, atomic_load(&copy.stable));
+    struct tail tail;
+    cell_tail_get(&copy, &tail);
+    cell_tail_set(to, &tail);
     atomic_store(&to->visible, atomic_load(&copy.visible));
     return 0;
 }

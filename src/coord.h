@@ -89,8 +89,8 @@ struct slot {
 };
 
 struct coord_header {
-    uint64_t magic;
-    uint64_t layout;
+    _Atomic uint64_t magic;
+    _Atomic uint64_t layout;
     _Atomic uint64_t instance; /* random, written last; 0 = being built, or nobody */
     _Atomic uint64_t joins;
     _Atomic uint64_t root_flips;

@@ -120,6 +120,19 @@ const struct retired *picture_retired_topic(const struct picture *p, uint64_t to
     return NULL;
 }
 
+static uint64_t place_bytes_of(uint32_t blocks)
+{
+    return (uint64_t)blocks * BLOCK_BYTES;
+}
+
+uint64_t partition_bytes(const struct partition_picture *part)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < part->count; i++)
+        bytes += place_bytes_of(part->segments[i].place.blocks);
+    return bytes;
+}
+
 struct segment *partition_active(const struct partition_picture *part)
 {
     if (part->count == 0 || part->segments[part->count - 1].sealed) return NULL;
@@ -329,11 +342,6 @@ static int apply_add(struct picture *p, const struct entry *e)
     part->next = max_u64(part->next, e->base_offset);
     part->has_tail = false;
     return 0;
-}
-
-static uint64_t place_bytes_of(uint32_t blocks)
-{
-    return (uint64_t)blocks * BLOCK_BYTES;
 }
 
 static int apply_seal(struct picture *p, struct partition_picture *part, const struct entry *e)

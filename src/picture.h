@@ -89,6 +89,8 @@ BECK_PRIVATE struct segment_owner *picture_owner(const struct picture *p, uint64
 /* What waits for FREE: by segment, and the first of a topic; NULL = none. */
 BECK_PRIVATE const struct retired *picture_retired(const struct picture *p, uint64_t segment);
 BECK_PRIVATE const struct retired *picture_retired_topic(const struct picture *p, uint64_t topic);
+/* Space of its segments. */
+BECK_PRIVATE uint64_t partition_bytes(const struct partition_picture *part);
 /* The last segment when it is not sealed, or NULL. */
 BECK_PRIVATE struct segment *partition_active(const struct partition_picture *part);
 /* The segment that holds `offset`, or the first one behind it; NULL = none. */

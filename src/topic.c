@@ -412,15 +412,23 @@ static void make_list_key(void)
 static void describe_partition(const struct partition_picture *part, const struct cell *cell,
                                beck_partition_info *info)
 {
-    uint64_t bytes = 0;
-    for (uint32_t i = 0; i < part->count; i++) bytes += place_bytes(&part->segments[i].place);
+    uint64_t data = 0;
+    struct tail tail;
+    cell_tail_snapshot(cell, &tail);
+    for (uint32_t i = 0; i < part->count; i++) {
+        const struct segment *s = &part->segments[i];
+        uint64_t filled = s->sealed ? s->end : s->place.id == tail.segment ? tail.position : 0;
+        filled = min_u64(filled, place_bytes(&s->place));
+        if (filled > SEGMENT_HEADER_BYTES) data += filled - SEGMENT_HEADER_BYTES;
+    }
     uint64_t end = atomic_load(&cell->visible);
     *info = (beck_partition_info){
         .start_offset =
             (int64_t)(part->count > 0 ? max_u64(part->start, part->segments[0].base) : end),
         .end_offset = (int64_t)end,
         .stable_offset = (int64_t)atomic_load(&cell->stable),
-        .bytes = bytes,
+        .bytes = partition_bytes(part),
+        .data_bytes = data,
         .segments = part->count};
 }
 

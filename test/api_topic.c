@@ -254,6 +254,62 @@ START_TEST(partition_infos)
 }
 END_TEST
 
+/* What is filled grows by what is appended, whoever asks, also when the file was closed since. */
+START_TEST(data_bytes_follow_the_records)
+{
+    beck *db = open_db(path()), *reader = open_readonly(path());
+    beck_topic *topic = os_topic(db, "t", 1, 32768);
+    const beck_topic_info *info, *other;
+    uint64_t was = 0;
+    for (uint32_t i = 0; i < 100; i++) {
+        OK(db, append_filled(topic, 0, 1000, i, NULL));
+        OK(db, beck_topic_describe(db, "t", &info));
+        uint64_t now = info->partitions[0].data_bytes;
+        ck_assert_uint_ge(now, was + 1000);
+        ck_assert_uint_le(now, was + 1100);
+        ck_assert_uint_le(now, info->partitions[0].bytes);
+        was = now;
+        OK(reader, beck_topic_describe(reader, "t", &other));
+        ck_assert_uint_eq(other->partitions[0].data_bytes, was);
+    }
+    OK(db, beck_close(db));
+    OK(reader, beck_topic_describe(reader, "t", &other));
+    ck_assert_uint_eq(other->partitions[0].data_bytes, was);
+    OK(reader, beck_close(reader));
+}
+END_TEST
+
+/* The parts of a file that is in use are all of it, and everybody counts the same. */
+START_TEST(stat_adds_up)
+{
+    beck *db = open_db(path()), *other = open_db(path()), *reader = open_readonly(path());
+    beck *all[] = {db, other, reader};
+    beck_topic *pinned = os_topic(db, "pinned", 1, 16384), *topic = os_topic(db, "t", 3, 16384);
+    beck_stat_info info, first = {0};
+    for (uint32_t i = 0; i < 100; i++) OK(db, append_filled(topic, (int32_t)i % 3, 1000, i, NULL));
+    for (uint32_t i = 0; i < 40; i++) OK(db, append_filled(pinned, 0, 1000, i, NULL));
+    beck_consumer *consumer = consume(other, "pinned", BECK_START_BEGINNING, 0);
+    poll_one(other, consumer);
+    OK(db, beck_topic_delete(db, "pinned"));
+    for (size_t i = 0; i < 3; i++) {
+        const beck_topic_info *t;
+        OK(all[i], beck_stat(all[i], &info));
+        OK(all[i], beck_topic_describe(all[i], "t", &t));
+        uint64_t topics = 0;
+        for (uint32_t k = 0; k < 3; k++) topics += t->partitions[k].bytes;
+        ck_assert_uint_eq(info.topics_bytes, topics);
+        ck_assert_uint_eq(info.retired_bytes, 16384);
+        ck_assert_uint_eq(info.topics_bytes + info.catalog_bytes + info.coordination_bytes +
+                              info.retired_bytes,
+                          info.used_bytes);
+        ck_assert_uint_eq(info.used_bytes + info.free_bytes, info.file_bytes);
+        if (i == 0) first = info;
+        ck_assert(memcmp(&first, &info, sizeof info) == 0);
+    }
+    for (size_t i = 0; i < 3; i++) OK(all[i], beck_close(all[i]));
+}
+END_TEST
+
 /* ---- Deleting ---- */
 
 START_TEST(delete_and_create_again)
@@ -445,6 +501,8 @@ Suite *suite(void)
     tcase_add_test(c, altered_limit_counts);
     tcase_add_test(c, list_is_ordered_and_follows);
     tcase_add_test(c, partition_infos);
+    tcase_add_test(c, data_bytes_follow_the_records);
+    tcase_add_test(c, stat_adds_up);
     tcase_add_test(c, delete_and_create_again);
     tcase_add_test(c, deleted_by_another_handle);
     suite_add_tcase(s, c);
