@@ -3,6 +3,7 @@
 #include "out.h"
 #include "rounds.h"
 #include "session.h"
+#include "stat.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -17,12 +18,6 @@ struct list {
     const beck_handle_info *const *handles;
     size_t count;
 };
-
-static const char *state_name(int32_t state)
-{
-    if (state == BECK_HANDLE_STOPPED) return "stopped";
-    return state == BECK_HANDLE_DEAD ? "dead" : "alive";
-}
 
 /* ---- In words ---- */
 struct words {
@@ -66,7 +61,7 @@ static void say_holder(struct words *words, const struct list *list, const beck_
     if (holder == NULL) return;
     say(words, " (slot %" PRId32 "%s%s)", holder->slot,
         holder->state == BECK_HANDLE_ALIVE ? "" : ", ",
-        holder->state == BECK_HANDLE_ALIVE ? "" : state_name(holder->state));
+        holder->state == BECK_HANDLE_ALIVE ? "" : stat_state_name(holder->state));
 }
 
 static void say_held_back(struct words *words, const beck_claim *claim)
@@ -183,7 +178,7 @@ static void print_text(struct out *out, const struct list *list, bool human)
         /* the number of somebody else here: nobody shall kill it */
         add_number(&table, h->process != 0 && !h->other_namespace, h->process);
         table_add(&table, "%s", *h->program == '\0' ? "-" : h->program);
-        table_add(&table, "%s", state_name(h->state));
+        table_add(&table, "%s", stat_state_name(h->state));
         add_age(&table, h, human);
         table_add(&table, "%s", words.text);
         free(words.text);
@@ -244,7 +239,7 @@ static void print_json(struct out *out, const struct list *list)
         json_number(out, "pid", h->process != 0, h->process);
         out_printf(out, ",\"other_pid_namespace\":%s", h->other_namespace ? "true" : "false");
         json_name(out, "program", h->program);
-        json_name(out, "state", state_name(h->state));
+        json_name(out, "state", stat_state_name(h->state));
         json_number(out, "opened_at", h->opened_at != 0, h->opened_at);
         out_printf(out, ",\"claims\":[");
         for (uint32_t k = 0; k < h->claim_count; k++) {

@@ -1,9 +1,9 @@
 /* out_json.c -- strings and records as JSON, whatever bytes they hold */
 #include "out.h"
 
-/* Bytes of the UTF-8 character at `p`; 0 when it is cut, overlong, a surrogate or too large. */
-static size_t utf8_size(const unsigned char *p, size_t left)
+size_t utf8_size(const void *bytes, size_t left)
 {
+    const unsigned char *p = bytes;
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
     static const uint8_t sizes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 2, 2, 3, 4};
     size_t size = sizes[p[0] >> 4];
