@@ -13,6 +13,7 @@ beck help topic list
 beck help topic describe
 beck help topic delete
 beck help stat
+beck help ps
 beck check a.beck --help
 beck help help
 beck help version

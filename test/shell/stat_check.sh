@@ -24,6 +24,18 @@ beck check a.beck
 exec 4>&-; wait
 beck stat a.beck | grep -E 'handles|clean'
 
+# How fast it grows: nothing does here. The first column is the time.
+beck stat a.beck 0.05 2 | cut -f2-
+beck stat a.beck 0.05 1 --json | grep -o '"records_per_second":[0-9.]*'
+beck stat a.beck 0.05 0
+beck stat a.beck 1e9
+beck stat a.beck -1
+beck stat a.beck 1 1 --prometheus
+
+# For Prometheus.
+beck stat a.beck --prometheus | grep -v '^#' | grep topic=
+beck stat a.beck --prometheus | grep _records_total
+
 # One file all the time.
 ls
 END
