@@ -498,10 +498,11 @@ typedef struct beck_handle_info {
     const beck_claim *claims;
 } beck_handle_info;
 
-/* Who has the file open for writing: *list points to *count pointers, ordered by slot. Valid until
- * the next call of this function by this thread. Best with a handle opened BECK_OPEN_OBSERVE; any
- * other will do, but a read-only one waits for others who are opening or closing the file, as all
- * its calls do. BUSY: in use by a build of beck that shares memory in another way. */
+/* Who has the file open for writing: *list points to *count pointers, ordered by slot, what is lost
+ * at the end. Valid until the next call of this function by this thread. Best asked of a handle
+ * opened with BECK_OPEN_OBSERVE; any other will do, but a read-only one waits for others who are
+ * opening or closing the file, as in all its calls. BUSY: the file is in use by a build of beck
+ * whose shared memory looks different. */
 BECK_API int beck_handles(beck *db, const beck_handle_info *const **list, size_t *count);
 
 typedef struct beck_check_summary {

@@ -6,7 +6,6 @@ the shared memory of a file while ps runs."""
 import hashlib
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -56,7 +55,7 @@ def parse(text):
             assert claim["type"] not in ON_PARTITION or claim["topic_id"] is not None, claim
             assert claim["partition"] is None or claim["topic_id"] is not None, claim
             assert claim["type"] != "pin" or claim["segment"] is not None, claim
-    slots = [-1 if h["slot"] is None else h["slot"] for h in handles]
+    slots = [1024 if h["slot"] is None else h["slot"] for h in handles]
     assert slots == sorted(set(slots)), slots
     return handles
 
@@ -295,8 +294,6 @@ def scribble(path, rng):
 def main():
     folder, logs = folders()
     rng = seeded()
-    if not hasattr(rng, "randbytes"):
-        rng.randbytes = lambda n: bytes(random.getrandbits(8) for _ in range(n))
     Worker.program = build_worker(logs)
     path = folder + "/ps.beck"
     consumers(path)
