@@ -385,13 +385,17 @@ static void observe_catalog(struct beck *db)
     if (catalog_join(&db->cat) == 0) atomic_store(&db->watched_instance, instance);
 }
 
+/* An area in use is enough to know a file of ours by: its superblocks may be damaged. */
 static int open_observing(struct beck *db)
 {
     struct superblock super;
-    int rc = file_read_super(&db->file, &super);
-    if (rc == 0) rc = err_set(BECK_NOT_BECK, "an empty file: nothing was ever written to it");
-    if (rc > 0) rc = area_there(db);
+    int rc = area_there(db);
     if (rc == 0) rc = coord_open(&db->coord, &db->file.os);
+    if (rc == 0 && !coord_recognised(&db->coord)) {
+        rc = file_read_super(&db->file, &super);
+        if (rc == 0) rc = err_set(BECK_NOT_BECK, "an empty file: nothing was ever written to it");
+        if (rc > 0) rc = 0;
+    }
     if (rc == 0) rc = catalog_init(&db->cat, &db->file, NULL);
     if (rc == 0) db->view = VIEW_OBSERVE;
     return rc;

@@ -6,9 +6,8 @@
  *
  * A look from outside, for people: no lock is taken, nothing is written, and everything may move
  * while it is read. Each word is loaded once and checked; the list is true of each of them at some
- * moment, not of all at one. So a lock can be shown that was given back meanwhile; one that is shown
- * twice is really held. Whatever bytes lie in the area, the list is bounded and made of what this
- * file knows.
+ * moment, of all together at none. So a lock may be shown that was given back meanwhile. Whatever
+ * bytes lie in the area, the list is bounded, and made of names and ranges that the picture knows.
  *
  *  [H1] whoever is alive is listed; a dead handle only while something of it waits to be settled:
  *       a lock, or a sync nobody saw the end of

@@ -75,6 +75,11 @@ static void die(struct beck *db)
     db->coord.slot_held = false;
 }
 
+static void write_at(const void *bytes, size_t size, uint64_t at)
+{
+    ck_assert_int_eq(os_write(&a->file.os, bytes, size, at), BECK_OK);
+}
+
 /* ---- The list ---- */
 
 static const beck_handle_info *const *list;
@@ -285,6 +290,88 @@ START_TEST(the_stopped_are_told_from_the_others)
 }
 END_TEST
 
+/* What cannot be read any more, or not now, takes away names at most. */
+START_TEST(a_damaged_file_can_be_looked_into)
+{
+    uint8_t zeros[SUPER_BYTES] = {0}, supers[2][SUPER_BYTES];
+    const uint64_t at[2] = {SUPER_A_AT, SUPER_B_AT};
+    open_all();
+    lock(b, 1, WORD_LOCK);
+    look(eye);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(os_read(&a->file.os, supers[i], SUPER_BYTES, at[i]), BECK_OK);
+        write_at(zeros, SUPER_BYTES, at[i]);
+    }
+    is_about(claim(1, BECK_CLAIM_LOCK), "t", 1); /* known from before */
+    ck_assert_int_eq(beck_close(eye), BECK_OK);
+    eye = open_as(BECK_OPEN_OBSERVE);
+    const beck_claim *c = claim(1, BECK_CLAIM_LOCK);
+    ck_assert_ptr_nonnull(c);
+    ck_assert_ptr_null(c->topic);
+    ck_assert_uint_eq(c->topic_id, TOPIC);
+    ck_assert_int_eq(c->partition, 1);
+    for (int i = 0; i < 2; i++) write_at(supers[i], SUPER_BYTES, at[i]);
+    is_about(claim(1, BECK_CLAIM_LOCK), "t", 1);
+    unlock(b, 1, WORD_LOCK);
+    close_all();
+}
+END_TEST
+
+START_TEST(a_poisoned_file_can_be_looked_into)
+{
+    open_all();
+    coord_poison(&a->coord);
+    ck_assert_uint_eq(look(eye), 2);
+    ck_assert_int_eq(beck_close(eye), BECK_OK);
+    eye = open_as(BECK_OPEN_OBSERVE);
+    ck_assert_uint_eq(look(eye), 2);
+    ck_assert_int_eq(beck_close(eye), BECK_OK);
+    (void)beck_close(b);
+    ck_assert_int_eq(beck_close(a), BECK_POISONED);
+}
+END_TEST
+
+static void *look_twice(void *mine)
+{
+    const beck_handle_info *const **out = mine;
+    size_t n;
+    ck_assert_int_eq(beck_handles(eye, out, &n), BECK_OK);
+    ck_assert_int_eq(beck_handles(eye, out, &n), BECK_OK);
+    return NULL;
+}
+
+START_TEST(a_list_belongs_to_its_thread)
+{
+    const beck_handle_info *const *theirs;
+    pthread_t thread;
+    open_all();
+    look(eye);
+    const beck_handle_info *const *mine = list;
+    pthread_create(&thread, NULL, look_twice, &theirs);
+    pthread_join(thread, NULL);
+    ck_assert_uint_eq(count, 2);
+    ck_assert_int_eq(mine[1]->slot, 1);
+    ck_assert_str_eq(mine[1]->program, "handles_test");
+    close_all();
+}
+END_TEST
+
+START_TEST(arguments_are_checked)
+{
+    open_all();
+    ck_assert_int_eq(beck_handles(NULL, &list, &count), BECK_INVALID);
+    ck_assert_int_eq(beck_handles(eye, NULL, &count), BECK_INVALID);
+    ck_assert_int_eq(beck_handles(eye, &list, NULL), BECK_INVALID);
+    fflush(stdout);
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) _exit(beck_handles(eye, &list, &count) == BECK_FORKED ? 0 : 1);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    close_all();
+}
+END_TEST
+
 /* ---- What ---- */
 
 START_TEST(locks_name_their_owners)
@@ -451,11 +538,6 @@ END_TEST
 
 /* ---- Any bytes ---- */
 
-static void write_at(const void *bytes, size_t size, uint64_t at)
-{
-    ck_assert_int_eq(os_write(&a->file.os, bytes, size, at), BECK_OK);
-}
-
 START_TEST(another_layout_is_refused_while_it_is_used)
 {
     open_all();
@@ -518,10 +600,7 @@ static uint64_t any_word(void)
     }
 }
 
-static uint64_t extent_at(void)
-{
-    return (uint64_t)coord_extent_block(&a->coord, 0) * BLOCK_BYTES;
-}
+static uint64_t extent_at; /* before it was scribbled over */
 
 /* Scribble over slots, cells, counters and the directory, but not over what says whose area it is:
  * that is what somebody with write permission could do. */
@@ -529,7 +608,7 @@ static void scribble(void)
 {
     uint64_t base = COORD_AT, span = COORD_BYTES;
     uint64_t x = chance();
-    if (x % 4 == 0) base = extent_at(), span = 16384;
+    if (x % 4 == 0) base = extent_at, span = 16384;
     if (x % 4 == 1) base = COORD_AT + COORD_SLOTS_AT, span = 1024;
     if (x % 4 == 2) span = 4096 + 512;
     uint64_t at = base + (chance() % span) / 8 * 8, word = any_word();
@@ -548,6 +627,7 @@ START_TEST(any_bytes_give_a_plausible_list)
         lock(a, 0, WORD_LOCK);
         lock(b, 1, WORD_SYNC);
         coord_pin(&b->coord, 0, 3);
+        extent_at = (uint64_t)coord_extent_block(&a->coord, 0) * BLOCK_BYTES;
         for (int round = 0; round < 3000; round++) {
             for (uint64_t n = chance() % 8; n > 0; n--) scribble();
             if (beck_handles(eye, &list, &count) == BECK_OK) is_plausible();
@@ -575,6 +655,10 @@ Suite *suite(void)
     tcase_add_test(c, numbers_of_another_namespace_are_marked);
     tcase_add_test(c, the_dead_are_listed_while_something_is_left);
     tcase_add_test(c, the_stopped_are_told_from_the_others);
+    tcase_add_test(c, a_damaged_file_can_be_looked_into);
+    tcase_add_test(c, a_poisoned_file_can_be_looked_into);
+    tcase_add_test(c, a_list_belongs_to_its_thread);
+    tcase_add_test(c, arguments_are_checked);
     tcase_add_test(c, locks_name_their_owners);
     tcase_add_test(c, who_waits_tells_for_what);
     tcase_add_test(c, consumers_wait_for_records);
