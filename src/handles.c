@@ -206,11 +206,12 @@ static int look_at_cells(struct look *l)
     uint32_t left = atomic_load(&coord_header_ro(l->c)->cells);
     struct cell *cells = malloc(EXTENT_CELLS * sizeof *cells);
     int rc = cells == NULL ? err_set(BECK_NOMEM, "out of memory") : 0;
-    for (uint32_t extent = 0; rc == 0 && left > 0; extent++) {
+    for (uint32_t extent = 0; rc == 0 && left > 0 && l->count < CLAIMS_MAX; extent++) {
         uint32_t here = (uint32_t)min_u64(left, EXTENT_CELLS);
         rc = coord_copy_extent(l->c, extent, cells);
         if (rc == 0) break; /* no more of them */
-        for (uint32_t i = 0; rc >= 0 && i < here; i++) rc = look_at_cell(l, &cells[i]);
+        for (uint32_t i = 0; rc >= 0 && i < here && l->count < CLAIMS_MAX; i++)
+            rc = look_at_cell(l, &cells[i]);
         rc = rc < 0 ? rc : 0;
         left -= here;
     }

@@ -510,6 +510,10 @@ START_TEST(pins_tell_what_they_keep)
     ck_assert_int_eq(c->from, 0);
     ck_assert_int_eq(c->to, 1);
     ck_assert_uint_eq(c->bytes, 0);
+    struct cell_ref cell = cell_of(a, (uint32_t)records->partition);
+    atomic_store(&cell.rw->visible, UINT64_C(1) << 63 | 5); /* impossible */
+    ck_assert_int_eq(claim(1, BECK_CLAIM_PIN)->to, -1);
+    atomic_store(&cell.rw->visible, 1);
     ck_assert_int_eq(beck_topic_delete(a, "t"), BECK_OK);
     c = claim(1, BECK_CLAIM_PIN);
     is_about(c, "t", records->partition);
@@ -590,12 +594,13 @@ static uint64_t chance(void)
 static uint64_t any_word(void)
 {
     uint64_t x = chance();
-    switch (x % 6) {
+    switch (x % 7) {
     case 0: return x;
     case 1: return x % 32;
     case 2: return (x % 8) << DOING_SHIFT | (x >> 8 & 3) << DOING_PARTITION_SHIFT | TOPIC;
     case 3: return UINT64_C(1) << 32 | (x >> 8) % 6; /* locks of generation 1 */
     case 4: return UINT64_MAX;
+    case 5: return UINT64_C(1) << 32 | (x >> 8 & 0xffff); /* partition and state of a cell */
     default: return 0;
     }
 }
@@ -608,7 +613,7 @@ static void scribble(void)
 {
     uint64_t base = COORD_AT, span = COORD_BYTES;
     uint64_t x = chance();
-    if (x % 4 == 0) base = extent_at, span = 16384;
+    if (x % 4 == 0) base = extent_at, span = x % 8 == 0 ? 16384 : 512;
     if (x % 4 == 1) base = COORD_AT + COORD_SLOTS_AT, span = 1024;
     if (x % 4 == 2) span = 4096 + 512;
     uint64_t at = base + (chance() % span) / 8 * 8, word = any_word();
@@ -626,7 +631,9 @@ START_TEST(any_bytes_give_a_plausible_list)
         open_all();
         lock(a, 0, WORD_LOCK);
         lock(b, 1, WORD_SYNC);
-        coord_pin(&b->coord, 0, 3);
+        for (uint32_t i = 0; i < 2; i++)
+            coord_pin(&b->coord, i,
+                      picture_partition(&b->cat.picture, TOPIC, i)->segments[0].place.id);
         extent_at = (uint64_t)coord_extent_block(&a->coord, 0) * BLOCK_BYTES;
         for (int round = 0; round < 3000; round++) {
             for (uint64_t n = chance() % 8; n > 0; n--) scribble();
@@ -638,6 +645,41 @@ START_TEST(any_bytes_give_a_plausible_list)
             }
         }
         _exit(0);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+}
+END_TEST
+
+/* As many locks as the area can name, thousands of times: the list is bounded, and so is the time. */
+START_TEST(a_look_is_bounded)
+{
+    int status;
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        open_all();
+        struct coord_header *h = coord_header(&a->coord);
+        uint32_t block = coord_extent_block(&a->coord, 0);
+        _Atomic uint32_t *directory =
+            (_Atomic uint32_t *)(void *)(a->coord.rw.data + COORD_DIRECTORY_AT);
+        for (uint32_t i = 0; i < EXTENT_CELLS; i++) {
+            struct cell_ref cell;
+            if (coord_cell(&a->coord, i, &cell) < 0) _exit(1);
+            atomic_store(&cell.rw->state, CELL_LIVE);
+            atomic_store(&cell.rw->topic, TOPIC);
+            atomic_store(&cell.rw->lock, i % 2 == 0 ? a->coord.self : UINT64_MAX);
+            atomic_store(&cell.rw->sync_lock, b->coord.self);
+        }
+        for (uint32_t i = 0; i < EXTENTS_MAX; i++) atomic_store(&directory[i], block);
+        atomic_store(&h->extents, EXTENTS_MAX);
+        atomic_store(&h->cells, UINT32_MAX);
+        int64_t before = os_monotonic_ms();
+        look(eye);
+        is_plausible();
+        size_t claims = 0;
+        for (size_t i = 0; i < count; i++) claims += list[i]->claim_count;
+        _exit(claims >= 1000 && claims < 20000 && os_monotonic_ms() - before < 5000 ? 0 : 1);
     }
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     ck_assert_int_eq(status, 0);
@@ -666,6 +708,7 @@ Suite *suite(void)
     tcase_add_test(c, a_writer_inside_keeps_the_whole_topic);
     tcase_add_test(c, another_layout_is_refused_while_it_is_used);
     tcase_add_test(c, any_bytes_give_a_plausible_list);
+    tcase_add_test(c, a_look_is_bounded);
     suite_add_tcase(s, c);
     return s;
 }
