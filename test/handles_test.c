@@ -651,7 +651,7 @@ START_TEST(any_bytes_give_a_plausible_list)
 }
 END_TEST
 
-/* As many locks as the area can name, thousands of times: the list is bounded, and so is the time. */
+/* As many locks as the area can name, thousands of times: the list is bounded, and the time. */
 START_TEST(a_look_is_bounded)
 {
     int status;
