@@ -45,6 +45,7 @@ static void report(struct check *c, const char *format, ...)
 
 static void hand_over(struct check *c)
 {
+    if (c->held.size == 0) return; /* held.data may be NULL */
     const char *line = (const char *)c->held.data;
     const char *end = line + c->held.size;
     for (; line < end && !c->stopped; line += strlen(line) + 1) {
