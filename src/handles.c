@@ -328,10 +328,12 @@ static int look_publish(struct look *l, const beck_handle_info *const **list, si
     return 0;
 }
 
-/* Nothing of this build is there: is somebody with another one? */
+/* Nothing of this build is there: is somebody with another one? Zeros are what the last one to
+ * close leaves, a moment before it is gone. */
 static int look_elsewhere(const struct coord *c)
 {
     bool locked = false;
+    if (atomic_load(&coord_header_ro(c)->magic) == 0) return 0;
     int rc = os_locked_by_other(c->file, LOCK_SLOT0, SLOTS_MAX, &locked);
     if (rc < 0 || !locked) return rc;
     return err_set(BECK_BUSY, "the file is in use by an incompatible build of beck");
