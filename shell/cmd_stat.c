@@ -45,6 +45,20 @@ static double share_of(const struct snapshot *s, uint64_t bytes)
     return s->info.file_bytes == 0 ? 0 : (double)bytes / (double)s->info.file_bytes;
 }
 
+/* The catalog may move between two calls: what can be added up is told by the list alone. */
+static void add_up(struct snapshot *s)
+{
+    s->info.topics = (uint32_t)s->topic_count;
+    s->info.partitions = s->info.segments = 0;
+    s->info.topics_bytes = 0;
+    for (size_t i = 0; i < s->topic_count; i++) {
+        struct topic_totals totals = stat_totals(&s->topics[i]);
+        s->info.partitions += s->topics[i].config.partitions;
+        s->info.segments += (uint32_t)totals.segments;
+        s->info.topics_bytes += totals.bytes;
+    }
+}
+
 static int take(struct session *session, struct snapshot *s)
 {
     struct timespec now;
@@ -52,6 +66,7 @@ static int take(struct session *session, struct snapshot *s)
     if (rc >= 0) rc = beck_topic_list(session->db, &s->topics, &s->topic_count);
     if (rc >= 0) rc = beck_handles(session->db, &s->handles, &s->handle_count);
     if (rc < 0) return session_error(session);
+    add_up(s);
     clock_gettime(CLOCK_REALTIME, &now);
     s->taken_at = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
     return EXIT_FINE;

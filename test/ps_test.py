@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 
-from harness import BECK, ROOT, ROUNDS, Worker, beck, build_worker, folders, only_file, seeded
+from harness import (BECK, LIBRARY, ROOT, ROUNDS, Worker, beck, build_worker, folders, only_file,
+                     seeded)
 
 STATES = ("alive", "stopped", "dead")
 ON_PARTITION = {"lock", "sync_leader", "wait_lock", "wait_sync"}
@@ -199,7 +200,8 @@ def pinned(path):
     records = b"".join(b"%06d\n" % n for n in range(5000))
     beck("produce", path, "gone", "-q", data=records)
     reader = subprocess.Popen([sys.executable, "-c", READER, os.path.join(ROOT, "example"), path,
-                               "gone"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                               "gone"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              env=dict(os.environ, BECK_LIB=LIBRARY))
     assert reader.stdout.readline() == b"0\n"
     pin = claim_of(of(ps(path), reader.pid), "pin")
     assert pin["topic"] == "gone" and pin["from"] == 0 and pin["held_back_bytes"] == 0, pin
@@ -263,6 +265,38 @@ def nothing_changes(path):
     print("looking writes nothing: ok")
 
 
+def storm(path, logs, rng):
+    """Looks at a file where everything goes on at once, and processes are killed."""
+    born, looks, seen = 0, 0, set()
+
+    def start():
+        nonlocal born
+        born += 1
+        kind = rng.choice(("produce", "consume", "churn"))
+        topics = [] if kind == "churn" else ["a-sync-2", "b-os-3"]
+        return Worker(kind, path, "%s/storm%d" % (logs, born), topics, seed=born, batch=20,
+                      pause=500, segment=32768)
+    workers = [start() for _ in range(6)]
+    until("somebody", path, lambda handles: handles)
+    end = time.monotonic() + 0.5 * ROUNDS
+    while time.monotonic() < end:
+        seen |= {(h["state"], c["type"]) for h in ps(path) for c in h["claims"]}
+        looks += 1
+        if rng.random() < 0.1:
+            at = rng.randrange(len(workers))
+            workers[at].signal(signal.SIGKILL)
+            workers[at].wait(5)
+            workers[at] = start()
+    for worker in workers:
+        worker.signal(signal.SIGTERM)
+    for worker in workers:
+        assert worker.wait(10) in (0, -signal.SIGTERM), worker.log  # also before it could begin
+    assert ps(path) == []
+    assert b"no problems" in beck("check", path)
+    assert len(seen) >= 3, seen
+    print("a storm: %d looks, %d processes, %d kinds of claims" % (looks, born, len(seen)))
+
+
 def scribble(path, rng):
     """Whatever lies in the shared memory, ps ends as a program should and prints what it knows."""
     beck("topic", "create", path, "lock-os-1")
@@ -301,6 +335,7 @@ def main():
     pinned(path)
     another_namespace(path)
     nothing_changes(path)
+    storm(path, logs, rng)
     only_file(path)
     scribble(logs + "/scribbled.beck", rng)
     shutil.rmtree(os.path.dirname(folder), ignore_errors=True)

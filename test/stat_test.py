@@ -9,10 +9,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 
-from harness import BECK, Db, beck, folders
+from harness import BECK, ROUNDS, Db, Worker, beck, build_worker, folders
 
 TOPICS = 1000
 QUICK = 1.0  # seconds for one look at a thousand topics
@@ -191,6 +192,24 @@ def rates(folder):
     print("rates: %d records" % sent)
 
 
+def churn(path, logs):
+    """While topics come and go, what is printed together belongs together."""
+    Worker.program = build_worker(logs)
+    workers = [Worker("churn", path, "%s/churn%d" % (logs, n), [], seed=n, batch=20, pause=200)
+               for n in range(3)]
+    end, looks = time.monotonic() + 0.3 * ROUNDS, 0
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    while time.monotonic() < end:
+        check_json(json.loads(beck("stat", path, "--json")), False)
+        parse_metrics(beck("stat", path, "--prometheus"))
+        looks += 2
+    for worker in workers:
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(10) in (0, -signal.SIGTERM), worker.log
+    print("churn: %d looks" % looks)
+
+
 # ---- Many topics ----
 
 def thousand(folder):
@@ -236,6 +255,7 @@ def main():
     strictness()
     metrics(logs)
     rates(logs)
+    churn(logs + "/churn.beck", logs)
     thousand(folder)
     shutil.rmtree(os.path.dirname(folder), ignore_errors=True)
 
