@@ -316,7 +316,9 @@ int beck_consumer_open(beck *db, const beck_consumer_config *config, beck_consum
 
 void beck_consumer_close(beck_consumer *consumer)
 {
-    if (consumer != NULL) consumer_close(consumer);
+    if (consumer == NULL) return;
+    db_before_close(consumer_db(consumer));
+    consumer_close(consumer);
 }
 
 int beck_poll(beck_consumer *consumer, size_t max_records, int32_t timeout_ms,

@@ -76,7 +76,7 @@ void coord_close(struct coord *c)
     coord_release_slot(c);
     for (struct extents *e = c->extents, *older; e != NULL; e = older) {
         older = e->older;
-        for (size_t i = 0; i < EXTENTS_MAX && e->ro[i].base != NULL; i++) {
+        for (uint32_t i = 0; i < e->end; i++) {
             os_unmap(&e->rw[i]);
             os_unmap(&e->ro[i]);
         }
@@ -94,10 +94,7 @@ void coord_forget(struct coord *c)
     c->slot_held = false; /* the mappings were not inherited: MADV_DONTFORK */
     memset(&c->rw, 0, sizeof c->rw);
     memset(&c->ro, 0, sizeof c->ro);
-    for (struct extents *e = c->extents; e != NULL; e = e->older) {
-        memset(e->rw, 0, sizeof e->rw);
-        memset(e->ro, 0, sizeof e->ro);
-    }
+    for (struct extents *e = c->extents; e != NULL; e = e->older) e->end = 0;
 }
 
 struct coord_header *coord_header(const struct coord *c)
@@ -426,6 +423,7 @@ int coord_cell(struct coord *c, uint32_t index, struct cell_ref *cell)
     int rc = 0;
     pthread_mutex_lock(&c->extents_mutex);
     struct os_map *rw = &c->extents->rw[extent], *ro = &c->extents->ro[extent];
+    if (c->extents->end <= extent) c->extents->end = extent + 1;
     if (ro->base == NULL) rc = os_map(c->file, at, bytes, false, ro);
     if (rc == 0 && rw->base == NULL && !c->file->readonly)
         rc = os_map(c->file, at, bytes, true, rw);

@@ -137,6 +137,7 @@ struct cell_ref {
 struct extents {
     struct os_map rw[EXTENTS_MAX];
     struct os_map ro[EXTENTS_MAX];
+    uint32_t end;          /* none is mapped from here on */
     struct extents *older; /* of an earlier life of the area: threads may still look at them */
 };
 

@@ -27,19 +27,8 @@
 
 /* ---- fork: the one process-wide list ---- */
 
-static pthread_mutex_t fork_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
-static struct beck *fork_list;
-
-static void fork_prepare(void)
-{
-    pthread_mutex_lock(&fork_mutex);
-}
-
-static void fork_parent(void)
-{
-    pthread_mutex_unlock(&fork_mutex);
-}
+static struct beck *fork_list; /* os_fork_lock */
 
 /* In a child nothing of the handle is ours: threads that held its mutexes do not exist here. */
 static void db_forget(struct beck *db)
@@ -54,18 +43,20 @@ static void db_forget(struct beck *db)
  * Closing does not unlock: the parent's description lives on. Mappings were not inherited. */
 static void fork_child(void)
 {
-    for (struct beck *db = fork_list; db != NULL; db = db->list_next) {
+    for (struct beck *db = fork_list, *next; db != NULL; db = next) {
+        next = db->list_next;
+        db->list_prev = db->list_next = NULL;
         db_forget(db);
         os_close(&db->file.os);
         os_close(&db->file.device);
     }
     fork_list = NULL;
-    pthread_mutex_init(&fork_mutex, NULL);
+    os_fork_unlock();
 }
 
 static void fork_register(void)
 {
-    (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
+    (void)pthread_atfork(os_fork_lock, os_fork_unlock, fork_child);
 }
 
 static void list_add(struct beck *db)
@@ -75,25 +66,33 @@ static void list_add(struct beck *db)
     fork_list = db;
 }
 
-/* No fork between getting the descriptor and knowing it: the child would keep our locks alive. */
-static int open_file(struct beck *db, const char *path, const beck_options *options)
-{
-    (void)pthread_once(&fork_once, fork_register);
-    pthread_mutex_lock(&fork_mutex);
-    int rc = file_open(&db->file, path, options);
-    list_add(db);
-    pthread_mutex_unlock(&fork_mutex);
-    return rc;
-}
-
 static void list_remove(struct beck *db)
 {
-    pthread_mutex_lock(&fork_mutex);
     if (db->list_prev != NULL) db->list_prev->list_next = db->list_next;
     if (fork_list == db) fork_list = db->list_next;
     if (db->list_next != NULL) db->list_next->list_prev = db->list_prev;
     db->list_next = db->list_prev = NULL;
-    pthread_mutex_unlock(&fork_mutex);
+}
+
+/* No fork between getting the descriptor and knowing it: the child would keep our locks alive. */
+static int open_file(struct beck *db, const char *path, const beck_options *options)
+{
+    (void)pthread_once(&fork_once, fork_register);
+    os_fork_lock();
+    int rc = file_open(&db->file, path, options);
+    list_add(db);
+    os_fork_unlock();
+    return rc;
+}
+
+/* And none in the middle of giving it back: slot, mappings, descriptor. */
+static void close_file(struct beck *db)
+{
+    os_fork_lock();
+    coord_close(&db->coord);
+    file_close(&db->file);
+    list_remove(db);
+    os_fork_unlock();
 }
 
 int db_present(const struct beck *db)
@@ -464,8 +463,7 @@ int db_open(struct beck *db, const char *path, const beck_options *options)
         rc = db->readonly ? attach_readonly(db) : open_shared(db);
     if (rc < 0) {
         db->view = VIEW_NONE;
-        coord_close(&db->coord); /* the slot, and with it every claim on the file */
-        os_close(&db->file.os);
+        close_file(db); /* the slot, and with it every claim on the file */
         return err_context(rc, "%s", path);
     }
     return 0;
@@ -700,10 +698,8 @@ int db_close(struct beck *db)
     int rc = 0;
     if (!db->forked && db->view == VIEW_SHARED) rc = leave(db);
     if (rc < 0) (void)err_context(rc, "%s", db->file.path);
-    coord_close(&db->coord);
+    close_file(db);
     catalog_free(&db->cat);
-    file_close(&db->file);
-    if (!db->forked) list_remove(db); /* only now: a child must not keep the descriptor */
     os_fork_page_free(db->fork_page);
     free(db->report);
     for (size_t i = 0; i < db->old_cells_count; i++) free(db->old_cells[i]);

@@ -129,6 +129,10 @@ BECK_PRIVATE void os_program_name(char *name, size_t bytes);
 /* Has the process been stopped by a signal or a debugger? False when the system does not tell. */
 BECK_PRIVATE bool os_process_stopped(uint32_t process);
 
+/* No thread of this process forks while the lock is held: a child shall not inherit what nobody has
+ * noted or marked yet. Nothing else is locked inside. */
+BECK_PRIVATE void os_fork_lock(void);
+BECK_PRIVATE void os_fork_unlock(void);
 /* A page that reads 1 in this process and 0 in every fork of it; NULL when the system cannot. */
 BECK_PRIVATE const _Atomic uint32_t *os_fork_page(void);
 BECK_PRIVATE void os_fork_page_free(const _Atomic uint32_t *page);

@@ -10,6 +10,7 @@
 #include <linux/fs.h>
 #include <linux/futex.h>
 #include <linux/magic.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,8 +84,10 @@ int os_open(const char *path, enum os_open_mode mode, uint32_t permissions, stru
 
 void os_close(struct os_file *f)
 {
-    if (f->fd >= 0) close(f->fd);
-    f->fd = -1;
+    int fd = f->fd;
+    f->fd =
+        -1; /* first: a child forked in between must not close a number that is somebody else's */
+    if (fd >= 0) close(fd);
 }
 
 int os_open_memory(struct os_file *f)
@@ -304,13 +307,17 @@ int os_map(const struct os_file *f, uint64_t at, uint64_t bytes, bool writable, 
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     uint64_t down = at % page; /* pages may be larger than blocks */
     map->base_bytes = (size_t)align_up(down + bytes, page);
+    os_fork_lock(); /* a child that inherits the mapping keeps the description, and its locks */
     map->base = mmap(NULL, map->base_bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ,
                      MAP_SHARED, f->fd, (off_t)(at - down));
+    int e = errno;
+    if (map->base != MAP_FAILED) (void)madvise(map->base, map->base_bytes, MADV_DONTFORK);
+    os_fork_unlock();
     if (map->base == MAP_FAILED) {
         memset(map, 0, sizeof *map);
+        errno = e;
         return os_fail("mmap");
     }
-    (void)madvise(map->base, map->base_bytes, MADV_DONTFORK);
     map->data = map->base + down;
     map->bytes = bytes;
     return 0;
@@ -490,6 +497,20 @@ void os_boot_id(uint8_t id[16])
         id[digits / 2] = (uint8_t)(id[digits / 2] << 4 | v);
         digits++;
     }
+}
+
+/* ---- fork ---- */
+
+static pthread_mutex_t os_fork_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+void os_fork_lock(void)
+{
+    pthread_mutex_lock(&os_fork_mutex);
+}
+
+void os_fork_unlock(void)
+{
+    pthread_mutex_unlock(&os_fork_mutex);
 }
 
 uint32_t os_process_id(void)

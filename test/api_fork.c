@@ -1,5 +1,8 @@
 /* api_fork.c -- fork: handles are not inherited, and nobody's claim on the file suffers */
+#include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
+#include <stdatomic.h>
 #include <sys/syscall.h>
 
 #include "api_help.h"
@@ -226,6 +229,265 @@ START_TEST(readonly_handles_too)
 }
 END_TEST
 
+/* ---- fork in the middle of things ---- */
+
+/* 0 when this process holds neither a mapping nor a descriptor of the file; else what it holds. */
+static int holds_nothing(const char *name)
+{
+    char line[1024], link[64], target[1024];
+    FILE *maps = fopen("/proc/self/maps", "r");
+    if (maps == NULL) return 50;
+    while (fgets(line, sizeof line, maps) != NULL)
+        if (strstr(line, name) != NULL) return 51;
+    fclose(maps);
+    for (int fd = 0; fd < 200; fd++) {
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        ssize_t n = readlink(link, target, sizeof target - 1);
+        if (n < 0) continue;
+        target[n] = 0;
+        if (strstr(target, name) != NULL) return 52;
+    }
+    return 0;
+}
+
+static atomic_bool busy_stop;
+
+static void *busy_appending(void *context)
+{
+    uint32_t i = 0;
+    while (!atomic_load(&busy_stop)) OK(parent_db, append_filled(context, 0, 3000, i++, NULL));
+    return NULL;
+}
+
+static void *busy_polling(void *context)
+{
+    const beck_record *records;
+    size_t count;
+    (void)context;
+    while (!atomic_load(&busy_stop)) {
+        OK(parent_db, beck_seek(parent_consumer, "t", 0, 0));
+        do OK(parent_db, beck_poll(parent_consumer, 10, 0, &records, &count));
+        while (count > 0 && !atomic_load(&busy_stop));
+    }
+    return NULL;
+}
+
+static void *busy_opening(void *context)
+{
+    while (!atomic_load(&busy_stop)) {
+        beck *db = open_db(context);
+        (void)end_offset(db, "t", 0);
+        OK(db, beck_close(db));
+    }
+    return NULL;
+}
+
+/* Whatever other threads are in the middle of, a child inherits nothing of the file, so that it
+ * can keep nobody's locks; and it may close, and open its own. */
+START_TEST(child_of_a_busy_process)
+{
+    pthread_t threads[3];
+    char name[512];
+    snprintf(name, sizeof name, "%s", path());
+    parent_opens();
+    atomic_store(&busy_stop, false);
+    ck_assert_int_eq(pthread_create(&threads[0], NULL, busy_appending, parent_topic), 0);
+    ck_assert_int_eq(pthread_create(&threads[1], NULL, busy_polling, NULL), 0);
+    ck_assert_int_eq(pthread_create(&threads[2], NULL, busy_opening, name), 0);
+    for (int i = 0; i < 150; i++) {
+        ck_assert_int_eq(in_child(holds_nothing, name), 0);
+        if (i % 10 == 0) ck_assert_int_eq(in_child(child_closes, name), 0);
+        if (i % 10 == 5) ck_assert_int_eq(in_child(open_append_die, name), 0);
+        if (i % 30 == 0) ck_assert_int_eq(in_child(all_forked, name), 0);
+    }
+    atomic_store(&busy_stop, true);
+    for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    parent_goes_on(1);
+    OK(parent_db, beck_close(parent_db));
+}
+END_TEST
+
+/* Appends in a thread, forks a child that sleeps, and is killed wherever it is. */
+static int killed_beside_its_child(const char *name)
+{
+    pthread_t thread;
+    int ready[2];
+    char byte;
+    (void)name;
+    parent_opens();
+    atomic_store(&busy_stop, false);
+    if (pipe(ready) != 0 || pthread_create(&thread, NULL, busy_appending, parent_topic) != 0)
+        return 1;
+    if (fork() == 0) {
+        if (write(ready[1], "x", 1) != 1) _exit(1);
+        sleep_ms(2000);
+        _exit(0);
+    }
+    if (read(ready[0], &byte, 1) != 1) return 2;
+    sleep_ms(3);
+    raise(SIGKILL);
+    return 3;
+}
+
+START_TEST(child_outlives_a_killed_parent)
+{
+    for (int i = 0; i < 5; i++) {
+        beck *db = open_db(path()); /* joined before: locks are taken over, nothing is recovered */
+        beck_topic *topic = os_topic(db, "t", 1, 16384);
+        fflush(stdout);
+        pid_t pid = fork();
+        if (pid == 0) _exit(killed_beside_its_child(path_in(test_folder(), "unused")));
+        int status;
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert(WIFSIGNALED(status));
+        int64_t before = clock_ms();
+        OK(db, append_text(topic, 0, "after"));
+        ck_assert_int_lt(clock_ms() - before, 1000);
+        beck_stat_info info;
+        OK(db, beck_stat(db, &info));
+        ck_assert_uint_eq(info.handles, 1);
+        OK(db, beck_check(db, NULL, NULL, NULL, NULL));
+        OK(db, beck_close(db));
+    }
+}
+END_TEST
+
+/* ---- Children of children, and of bare clones ---- */
+
+static int grandchild(const char *name)
+{
+    int status = -1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        int rc = all_forked(name);
+        if (rc == 0) rc = child_opens_its_own(name);
+        if (rc == 0) rc = holds_nothing(name);
+        _exit(rc);
+    }
+    if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status)) return 90;
+    return WEXITSTATUS(status);
+}
+
+static int own_handle_and_grandchild(const char *name)
+{
+    beck *db = NULL;
+    if (beck_open(name, NULL, &db) < 0) return 80;
+    parent_db = db;
+    if (beck_topic_open(db, "t", NULL, &parent_topic) < 0) return 81;
+    const char *topics[] = {"t"};
+    beck_consumer_config config = {.size = sizeof config, .topics = topics, .topic_count = 1};
+    if (beck_consumer_open(db, &config, &parent_consumer) < 0) return 82;
+    int status = -1;
+    pid_t pid = fork();
+    if (pid == 0) _exit(all_forked(name));
+    if (waitpid(pid, &status, 0) != pid || status != 0) return 83;
+    if (append_filled(parent_topic, 0, 500, 1, NULL) < 0) return 84;
+    return beck_close(db) < 0 ? 85 : 0;
+}
+
+START_TEST(children_of_children)
+{
+    parent_opens();
+    ck_assert_int_eq(in_child(grandchild, path()), 0);
+    ck_assert_int_eq(in_child(own_handle_and_grandchild, path()), 0);
+    ck_assert_int_eq(end_offset(parent_db, "t", 0), 81);
+    parent_goes_on(1);
+    OK(parent_db, beck_close(parent_db));
+}
+END_TEST
+
+/* No handler saw this child begin; it gives back what it inherited, opens the file and forks. */
+static int bare_child(const char *name)
+{
+    beck_consumer_close(parent_consumer);
+    if (beck_close(parent_db) != 0) return 1;
+    return own_handle_and_grandchild(name);
+}
+
+START_TEST(bare_child_may_close)
+{
+    parent_opens();
+    fflush(stdout);
+    char name[512];
+    snprintf(name, sizeof name, "%s", path());
+    long pid = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+    if (pid == 0) syscall(SYS_exit_group, bare_child(name));
+    int status = -1;
+    ck_assert_int_eq(waitpid((pid_t)pid, &status, 0), (pid_t)pid);
+    ck_assert_int_eq(status, 0);
+    parent_goes_on(1);
+    OK(parent_db, beck_close(parent_db));
+}
+END_TEST
+
+/* ---- Programs, daemons, two handles ---- */
+
+START_TEST(programs_inherit_nothing)
+{
+    parent_opens();
+    char link[64], target[1024];
+    char *words[] = {"sleep", "5", NULL}, *env[] = {NULL};
+    pid_t pid;
+    ck_assert_int_eq(posix_spawnp(&pid, "sleep", NULL, NULL, words, env), 0);
+    sleep_ms(100);
+    for (int fd = 3; fd < 200; fd++) {
+        snprintf(link, sizeof link, "/proc/%ld/fd/%d", (long)pid, fd);
+        ssize_t n = readlink(link, target, sizeof target - 1);
+        if (n < 0) continue;
+        target[n] = 0;
+        ck_assert_msg(strstr(target, "x.beck") == NULL, "descriptor %d is %s", fd, target);
+    }
+    kill(pid, SIGKILL);
+    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+    parent_goes_on(1);
+    OK(parent_db, beck_close(parent_db));
+}
+END_TEST
+
+/* fork, setsid, fork: the daemon opens the file itself and lives on without its parents. */
+static int becomes_a_daemon(const char *name)
+{
+    if (fork() != 0) return 0;
+    setsid();
+    if (fork() != 0) _exit(0);
+    sleep_ms(100);
+    _exit(child_opens_its_own(name));
+}
+
+START_TEST(daemons)
+{
+    parent_opens();
+    ck_assert_int_eq(in_child(becomes_a_daemon, path()), 0);
+    for (int i = 0; end_offset(parent_db, "t", 0) < 80; i++) {
+        ck_assert_int_lt(i, 500);
+        sleep_ms(10);
+    }
+    sleep_ms(50);
+    OK(parent_db, beck_close(parent_db));
+}
+END_TEST
+
+static int child_exits_normally(const char *name)
+{
+    if (open_append_die(name) != 0) return 1;
+    exit(0);
+}
+
+/* Two handles in one process are two claims; both are refused in a child, neither is harmed. */
+START_TEST(two_handles_of_one_process)
+{
+    parent_opens();
+    beck *other = open_db(path());
+    ck_assert_int_eq(in_child(all_forked, path()), 0);
+    OK(other, append_text(os_topic(other, "t", 1, 0), 0, "x"));
+    parent_goes_on(2);
+    ck_assert_int_eq(in_child(child_exits_normally, path()), 0);
+    OK(other, beck_close(other));
+    parent_goes_on(1);
+    OK(parent_db, beck_close(parent_db));
+}
+END_TEST
+
 Suite *suite(void)
 {
     Suite *s = suite_create("api_fork");
@@ -237,6 +499,13 @@ Suite *suite(void)
     tcase_add_test(c, dead_children_leave_their_slots);
     tcase_add_test(c, child_outlives_the_handle);
     tcase_add_test(c, readonly_handles_too);
+    tcase_add_test(c, child_of_a_busy_process);
+    tcase_add_test(c, child_outlives_a_killed_parent);
+    tcase_add_test(c, children_of_children);
+    tcase_add_test(c, bare_child_may_close);
+    tcase_add_test(c, programs_inherit_nothing);
+    tcase_add_test(c, daemons);
+    tcase_add_test(c, two_handles_of_one_process);
     suite_add_tcase(s, c);
     return s;
 }
