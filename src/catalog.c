@@ -633,6 +633,7 @@ static bool wants_snapshot(const struct catalog *cat)
 int catalog_append(struct catalog *cat, const struct entry *entries, size_t count)
 {
     int rc = coord_check_poison(cat->coord);
+    if (rc == 0) rc = file_check_there(cat->file);
     if (rc == 0) rc = catalog_mark_unclean(cat);
     if (rc < 0) return rc;
     pthread_mutex_lock(&cat->mutex);

@@ -290,7 +290,8 @@ static int keep_up(struct beck_consumer *c)
 {
     int rc;
     do {
-        rc = db_follow(c->db);
+        rc = c->flags & BECK_CONSUME_COPY ? file_check_whole(&c->db->file) : 0;
+        if (rc == 0) rc = db_follow(c->db);
         if (rc == 0 && UNLIKELY(c->epoch != atomic_load(&c->db->epoch))) rc = attach_again(c);
         if (rc == 0 && UNLIKELY(c->db->view == VIEW_WATCH)) rc = copy_cells(c);
         /* The last writer may have closed in between: then what was copied is nothing. */
@@ -381,12 +382,14 @@ static int wait_a_while(struct beck_consumer *c, uint32_t ms)
     }
     bool interrupted = coord_wait_readers(&c->db->coord, &wait, ms);
     if (atomic_exchange(&c->stop, 0) != 0 || interrupted) return 0;
+    int rc = c->flags & BECK_CONSUME_COPY ? file_check_whole(&c->db->file) : 0;
+    if (rc < 0) return rc;
     for (size_t i = 0; i < c->part_count; i++)
         if (has_news(&c->parts[i]->reader)) return 1;
     int64_t now = os_monotonic_ms();
     if (now - c->looked_at < LOOK_MS) return 1;
     c->looked_at = now;
-    int rc = look(c);
+    rc = look(c);
     return rc < 0 ? rc : 1;
 }
 

@@ -416,8 +416,8 @@ void db_observe(struct beck *db)
 bool db_moved(struct beck *db)
 {
     struct superblock super;
+    if (!db->readonly || file_check_whole(&db->file) < 0) return false; /* db_follow tells */
     uint64_t instance = atomic_load(&coord_header_ro(&db->coord)->instance);
-    if (!db->readonly) return false;
     if (instance != atomic_load(&db->watched_instance)) return true;
     if (db->view != VIEW_PRIVATE) return false;
     return file_read_super(&db->file, &super) == 1 && super.sequence != db->watched_sequence;
@@ -425,8 +425,9 @@ bool db_moved(struct beck *db)
 
 int db_follow(struct beck *db)
 {
-    int rc = 0;
     if (!db->readonly) return 0;
+    int rc = file_check_whole(&db->file);
+    if (rc < 0) return rc;
     pthread_mutex_lock(&db->mutex);
     if (db_moved(db)) {
         rc = attach_readonly(db);
@@ -512,11 +513,22 @@ int db_sync(struct beck *db)
 {
     struct topic_picture t;
     char name[BECK_TOPIC_NAME_MAX + 1];
-    int rc = db_refresh(db);
+    int rc = file_check_there(&db->file);
+    if (rc == 0) rc = db_refresh(db);
     for (t.id = 0; rc == 0 && copy_topic(&db->cat, t.id, &t, name);) {
         for (uint32_t k = 0; rc == 0 && k < t.partitions; k++) rc = sync_partition(db, &t, k);
         if (rc == BECK_NOT_FOUND || rc == BECK_DELETED) rc = 0; /* deleted meanwhile */
     }
+    return rc;
+}
+
+int db_still_there(struct beck *db, int64_t now_ms)
+{
+    if (UNLIKELY(db->file.clock.now != NULL)) now_ms = os_now_coarse_ms(); /* theirs may stand */
+    int64_t seen = atomic_load_explicit(&db->seen_at, memory_order_relaxed);
+    if (LIKELY(now_ms >= seen && now_ms - seen < LOOK_MS)) return 0;
+    int rc = file_check_there(&db->file);
+    if (rc == 0) atomic_store_explicit(&db->seen_at, now_ms, memory_order_relaxed);
     return rc;
 }
 
@@ -681,6 +693,8 @@ static int leave(struct beck *db)
     int rc = take_gate(db, true);
     if (rc < 0) return rc;
     rc = anybody_else(db, &others);
+    if (rc == 0 && atomic_load(&coord_header(&db->coord)->unclean) != 0)
+        rc = file_check_there(&db->file); /* what was appended goes with the file */
     if (rc == 0 && !others) rc = close_last(db);
     coord_release_slot(&db->coord);
     leave_gate(db);

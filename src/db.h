@@ -56,8 +56,9 @@ struct beck {
     pthread_mutex_t mutex; /* guards the lists below, pin_words and a change of view */
     struct beck_topic *topics;
     struct beck_consumer *consumers;
-    uint32_t pin_words;     /* bit i: pin i is in use */
-    _Atomic uint64_t epoch; /* rises when a read-only handle had to attach again */
+    uint32_t pin_words;      /* bit i: pin i is in use */
+    _Atomic uint64_t epoch;  /* rises when a read-only handle had to attach again */
+    _Atomic int64_t seen_at; /* when the file was last known to be there; wall clock */
     _Atomic uint64_t watched_instance;
     uint64_t watched_sequence; /* of the superblock, in a private view */
     struct beck *list_next;    /* the process-wide list that fork needs */
@@ -84,6 +85,9 @@ BECK_PRIVATE int db_cell(struct beck *db, uint64_t topic, uint32_t index, struct
 /* Would it have to? */
 BECK_PRIVATE bool db_moved(struct beck *db);
 BECK_PRIVATE int db_sync(struct beck *db);
+/* Before a record is accepted, at `now_ms`: has the file still a name? Asked of the system every
+ * LOOK_MS at most. MOVED. */
+BECK_PRIVATE int db_still_there(struct beck *db, int64_t now_ms);
 /* Bring the picture up to date. */
 BECK_PRIVATE int db_refresh(struct beck *db);
 /* A free pin word, or NO_PIN. */

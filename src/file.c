@@ -37,20 +37,44 @@ static int open_memory(struct file *f, const beck_options *options)
     return os_open_memory(&f->os);
 }
 
+/* Why may it not be opened, and what can be done about it? */
+static int open_refused(struct file *f, const char *path, int rc, bool readonly)
+{
+    struct os_owner owner;
+    if (!readonly && os_open(path, OS_READ, 0, &f->os) == 0) {
+        os_close(&f->os);
+        return rc == BECK_READONLY
+                   ? err_set(rc, "the file system is read-only; the file may be opened read-only")
+                   : err_set(rc, "no permission to write it; it may be opened read-only");
+    }
+    if (os_owner(path, &owner) < 0)
+        return err_set(BECK_PERMISSION, "no permission to enter a folder of its path");
+    return err_set(BECK_PERMISSION, "no permission to read it: it is user %u's, mode %04o",
+                   owner.user, owner.mode);
+}
+
+static int file_create(struct file *f, const char *path, uint32_t mode)
+{
+    const char *slash = strrchr(path, '/');
+    int folder = slash == NULL ? 1 : slash == path ? 1 : (int)(slash - path);
+    int rc = os_open(path, OS_CREATE, mode, &f->os);
+    if (rc == BECK_NOT_FOUND) return err_set(rc, "the folder it should be made in does not exist");
+    if (rc == BECK_PERMISSION || rc == BECK_READONLY)
+        return err_context(rc, "cannot make a file in the folder %.*s", folder,
+                           slash == NULL ? "." : path);
+    if (rc != BECK_EXISTS) return rc;
+    /* Somebody else created it between the two calls, or the name is a dangling link. */
+    rc = os_open(path, OS_WRITE, 0, &f->os);
+    return rc == BECK_NOT_FOUND ? err_set(rc, "a symbolic link to a file that does not exist") : rc;
+}
+
 static int file_open_path(struct file *f, const char *path, const beck_options *options)
 {
-    uint32_t mode = options->file_mode != 0 ? options->file_mode : 0644;
     bool readonly = (options->flags & BECK_OPEN_READONLY) != 0;
     int rc = os_open(path, readonly ? OS_READ : OS_WRITE, 0, &f->os);
-    if (rc == BECK_PERMISSION && !readonly && os_open(path, OS_READ, 0, &f->os) == 0) {
-        os_close(&f->os);
-        return err_set(BECK_PERMISSION, "no permission to write it; it may be opened read-only");
-    }
+    if (rc == BECK_PERMISSION || rc == BECK_READONLY) return open_refused(f, path, rc, readonly);
     if (rc != BECK_NOT_FOUND || readonly || (options->flags & BECK_OPEN_NO_CREATE)) return rc;
-    rc = os_open(path, OS_CREATE, mode, &f->os);
-    if (rc == BECK_NOT_FOUND) return err_set(rc, "the folder it should be made in does not exist");
-    /* Somebody else created it between the two calls, or the name is a dangling link. */
-    return rc == BECK_EXISTS ? os_open(path, OS_WRITE, 0, &f->os) : rc;
+    return file_create(f, path, options->file_mode != 0 ? options->file_mode : 0644);
 }
 
 int file_open(struct file *f, const char *path, const beck_options *options)
@@ -90,13 +114,19 @@ void file_close(struct file *f)
 static int super_refused(const struct superblock *s, bool readonly)
 {
     if (s->version > FORMAT_VERSION)
-        return err_set(BECK_NEWER, "format version %u: this beck knows up to %u", s->version,
-                       FORMAT_VERSION);
+        return err_set(BECK_NEWER, "format version %u, this beck knows up to %u: use a newer beck",
+                       s->version, FORMAT_VERSION);
     if (s->incompat & ~FEATURES_INCOMPAT)
-        return err_set(BECK_NEWER, "the file uses features this beck does not know (0x%x)",
-                       s->incompat);
+        return err_set(BECK_NEWER,
+                       "the file uses features this beck does not know (incompatible 0x%x): use a"
+                       " newer beck",
+                       s->incompat & ~FEATURES_INCOMPAT);
     if (!readonly && (s->readonly & ~FEATURES_READONLY))
-        return err_set(BECK_NEWER, "this beck can only read the file (features 0x%x)", s->readonly);
+        return err_set(BECK_NEWER,
+                       "this beck can read the file, but not write it (read-only compatible 0x%x):"
+                       " open it read-only, or use a newer beck",
+                       s->readonly & ~FEATURES_READONLY);
+    if (s->version == 0) return err_set(BECK_CORRUPT, "superblock: format version 0");
     if (s->state != SUPER_CLEAN && s->state != SUPER_UNCLEAN)
         return err_set(BECK_CORRUPT, "superblock: state %u", s->state);
     if (s->root.block < HEAP_BLOCK || s->root.blocks == 0)
@@ -246,6 +276,15 @@ int file_check_there(const struct file *f)
     int rc = os_identity(&f->os, &now);
     if (rc < 0 || now.links > 0) return rc;
     return err_set(BECK_MOVED, "%s was deleted or replaced while it was open", f->path);
+}
+
+int file_check_whole(const struct file *f)
+{
+    uint64_t size = 0;
+    int rc = os_size(&f->os, &size);
+    if (rc < 0 || size >= HEAP_AT) return rc;
+    return err_set(BECK_CORRUPT, "%s was cut to %llu bytes while it was open", f->path,
+                   (unsigned long long)size);
 }
 
 int file_read_device(struct file *f, bool device)

@@ -46,6 +46,8 @@ BECK_PRIVATE int file_still_there(const struct file *f);
 /* MOVED when the file no longer has a name: what is written to it would vanish with the last
  * handle. */
 BECK_PRIVATE int file_check_there(const struct file *f);
+/* CORRUPT when somebody cut it so short that what is mapped is no longer there. */
+BECK_PRIVATE int file_check_whole(const struct file *f);
 /* From now on read what the device holds, or again what the page cache shows. Where the file system
  * has no device behind it nothing changes. */
 BECK_PRIVATE int file_read_device(struct file *f, bool device);

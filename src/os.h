@@ -25,6 +25,11 @@ struct os_identity {
     uint64_t links;
 };
 
+struct os_owner {
+    uint32_t user;
+    uint32_t mode; /* permissions */
+};
+
 struct os_filesystem {
     const char *name;
     bool allowed;       /* on the list of file systems beck is tested on */
@@ -43,6 +48,7 @@ BECK_PRIVATE int os_open(const char *path, enum os_open_mode mode, uint32_t perm
 BECK_PRIVATE void os_close(struct os_file *f);
 BECK_PRIVATE int os_size(const struct os_file *f, uint64_t *bytes);
 BECK_PRIVATE int os_identity(const struct os_file *f, struct os_identity *id);
+BECK_PRIVATE int os_owner(const char *path, struct os_owner *owner);
 /* MOVED when `path` no longer names this file. */
 BECK_PRIVATE int os_still_there(const char *path, const struct os_file *f);
 BECK_PRIVATE int os_filesystem(const struct os_file *f, struct os_filesystem *fs);

@@ -120,6 +120,14 @@ int os_identity(const struct os_file *f, struct os_identity *id)
     return 0;
 }
 
+int os_owner(const char *path, struct os_owner *owner)
+{
+    struct stat st;
+    if (stat(path, &st) < 0) return os_fail("stat");
+    *owner = (struct os_owner){.user = st.st_uid, .mode = st.st_mode & 07777};
+    return 0;
+}
+
 int os_still_there(const char *path, const struct os_file *f)
 {
     struct stat here, there;

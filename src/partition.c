@@ -349,9 +349,8 @@ static int roll_from_append(struct partition *p, uint64_t span)
         partition_unlock(p);
         int rc = catalog_lock(p->cat);
         if (rc < 0) return rc;
-        rc = file_check_there(p->cat->file);
-        if (rc == 0) (void)retire_unused(p->cat); /* room may be waiting to be freed */
-        if (rc == 0) rc = try_with_catalog(p);
+        (void)retire_unused(p->cat); /* room may be waiting to be freed */
+        rc = try_with_catalog(p);
         if (rc == 0 && (rc = roll_if_needed(p, span)) < 0) partition_unlock(p);
         catalog_unlock(p->cat);
         if (rc != TRY_HELD) return rc;

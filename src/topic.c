@@ -382,8 +382,9 @@ int topic_append(struct beck_topic *topic, uint32_t partition, const beck_record
     struct batch_plan plan;
     uint64_t base = 0, bytes_max = 0;
     int rc = prepare_append(topic, partition, options->compression, &p, &bytes_max);
-    if (rc == 0)
-        rc = batch_measure(records, count, file_now_ms(&topic->db->file, true), bytes_max, &plan);
+    int64_t now = file_now_ms(&topic->db->file, true);
+    if (rc == 0) rc = db_still_there(topic->db, now);
+    if (rc == 0) rc = batch_measure(records, count, now, bytes_max, &plan);
     if (rc < 0) return rc;
     uint64_t span = frame_span(plan.bytes);
     if (span > sizeof small && (bytes = malloc((size_t)span)) == NULL)
