@@ -245,7 +245,7 @@ static int load(struct catalog *cat, const struct superblock *super, uint64_t li
 int catalog_load(struct catalog *cat, const struct superblock *super, uint64_t limit)
 {
     pthread_mutex_lock(&cat->mutex);
-    if (cat->coord != NULL) cat->root_flips = atomic_load(&coord_header_ro(cat->coord)->root_flips);
+    cat->root_flips = 0; /* nobody has the file open: they are counted from now on */
     int rc = load(cat, super, limit);
     pthread_mutex_unlock(&cat->mutex);
     return rc;

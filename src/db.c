@@ -188,17 +188,14 @@ static void forget_cells(struct catalog *cat)
             cat->picture.by_id[i]->parts[k].cell = NO_CELL;
 }
 
-/* Read the catalog, find every end, make it last, fill the cells. */
+/* The catalog has been read: find every end, make it last, fill the cells. */
 static int recover_alone(struct beck *db, const struct superblock *super, enum residue residue)
 {
     struct coord_header *h = coord_header(&db->coord);
     struct cell_ref cell = coord_catalog_cell(&db->coord);
     struct recovery r = {.cat = &db->cat, .clean = super->state == SUPER_CLEAN, .residue = residue};
     r.trusted = residue != RESIDUE_POISON && file_same_boot(&db->file, super);
-    /* After a failed sync only the device is to be believed. */
-    int rc = file_read_device(&db->file, residue == RESIDUE_POISON);
-    if (rc == 0) rc = catalog_load(&db->cat, super, UINT64_MAX);
-    if (rc == 0) rc = recover_find_ends(&r);
+    int rc = recover_find_ends(&r);
     atomic_store(&cell.rw->visible, db->cat.at.next);
     /* The old mark stays until what recovery found is stable: whoever has to do it again shall
      * trust no more than we did. Then the file is marked as ours. */
@@ -232,6 +229,10 @@ static int open_alone(struct beck *db)
     if (rc == 0) rc = os_size(&db->file.os, &size);
     if (rc == 0 && size < HEAP_AT)
         rc = err_set(BECK_CORRUPT, "the file is cut off at byte %llu", (unsigned long long)size);
+    /* After a failed sync only the device is to be believed. */
+    if (rc == 0) rc = file_read_device(&db->file, residue == RESIDUE_POISON);
+    if (rc == 0) rc = catalog_load(&db->cat, &super, UINT64_MAX);
+    /* So far not a byte was changed: nothing is when the file is refused. */
     if (rc == 0) rc = coord_rebuild(&db->coord, residue); /* [O1] */
     if (rc == 0) rc = coord_claim_slot(&db->coord);
     if (rc < 0) return rc;

@@ -270,8 +270,12 @@ int entry_decode(const uint8_t *in, size_t bytes, struct entry *e)
     memset(e, 0, sizeof *e);
     if (bytes < 4) return err_set(BECK_CORRUPT, "catalog entry of %zu bytes", bytes);
     size_t need = entry_fixed_bytes(in[0]);
-    if (need == 0) return err_set(BECK_NEWER, "catalog entry of unknown type %u", in[0]);
-    if (bytes < need || bytes > ENTRY_BYTES_MAX || in[1] != 0)
+    if (need == 0)
+        return err_set(BECK_NEWER, "catalog entry of unknown type %u: use a newer beck", in[0]);
+    if (in[1] != 0 || in[2] != 0 || in[3] != 0)
+        return err_set(BECK_NEWER, "catalog entry with unknown flags 0x%x: use a newer beck",
+                       get_le32(in) >> 8);
+    if (bytes < need || bytes > ENTRY_BYTES_MAX)
         return err_set(BECK_CORRUPT, "catalog entry of type %u has %zu bytes", in[0], bytes);
 
     memcpy(fixed, in, need);

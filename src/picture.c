@@ -592,6 +592,33 @@ size_t settings_write(const beck_topic_config *config, char *text, size_t bytes)
     return n;
 }
 
+static bool setting_known(const char *line)
+{
+    static const char *const names[] = {"sync", "max.message.bytes", "segment.bytes", "flush.ms",
+                                        "compression.type"};
+    size_t n = strcspn(line, "=\n");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strlen(names[i]) == n && memcmp(names[i], line, n) == 0) return true;
+    return false;
+}
+
+size_t settings_keep(const char *old, char *text, size_t used, size_t bytes)
+{
+    for (const char *line = text; *line != 0; line += strcspn(line, "\n"), line += *line != 0)
+        ASSERT(setting_known(line));
+    for (const char *line = old; *line != 0;) {
+        size_t n = strcspn(line, "\n");
+        if (n > 0 && !setting_known(line) && used + n + 2 <= bytes) {
+            if (used > 0) text[used++] = '\n';
+            memcpy(text + used, line, n);
+            used += n;
+        }
+        line += n + (line[n] != 0);
+    }
+    text[used] = 0;
+    return used;
+}
+
 int settings_read(const char *text, size_t bytes, beck_topic_config *config)
 {
     char line[128], *value;

@@ -46,17 +46,19 @@ static int check_codec(const beck_topic_config *config)
 
 /* ---- Create, alter, delete: under the catalog's lock ---- */
 
+/* `before`: the settings as they were, or "". */
 static int append_topic(struct beck *db, const char *name, uint64_t id,
-                        const beck_topic_config *config)
+                        const beck_topic_config *config, const char *before)
 {
-    char settings[512];
+    char settings[SETTINGS_BYTES_MAX];
     struct entry e = {.type = ENTRY_TOPIC,
                       .topic = id,
                       .partitions = config->partitions,
                       .name = name,
                       .name_bytes = (uint32_t)strlen(name),
                       .settings = settings};
-    e.settings_bytes = (uint32_t)settings_write(config, settings, sizeof settings);
+    size_t known = settings_write(config, settings, sizeof settings);
+    e.settings_bytes = (uint32_t)settings_keep(before, settings, known, sizeof settings);
     return catalog_append(&db->cat, &e, 1);
 }
 
@@ -69,7 +71,7 @@ static int create_locked(struct beck *db, const char *name, const beck_topic_con
     if (exists) return err_set(BECK_EXISTS, "topic %s exists already", name);
     int rc = retire_unused(&db->cat);
     if (rc == 0) rc = catalog_make_cells(&db->cat, id, 0, config->partitions); /* [T1] */
-    return rc < 0 ? rc : append_topic(db, name, id, config);
+    return rc < 0 ? rc : append_topic(db, name, id, config, "");
 }
 
 const char *beck_compression_name(uint32_t compression)
@@ -105,6 +107,7 @@ int topic_create(struct beck *db, const char *name, const beck_topic_config *con
 static int alter_locked(struct beck *db, const char *name, const beck_topic_config *config)
 {
     beck_topic_config c = {0};
+    char before[SETTINGS_BYTES_MAX] = "";
     uint64_t id = 0;
     uint32_t had = 0;
     pthread_mutex_lock(&db->cat.mutex);
@@ -113,6 +116,7 @@ static int alter_locked(struct beck *db, const char *name, const beck_topic_conf
         c = t->config;
         id = t->id;
         had = t->partitions;
+        strncpy(before, t->settings, sizeof before - 1);
     }
     pthread_mutex_unlock(&db->cat.mutex);
     if (t == NULL) return not_found(name);
@@ -128,7 +132,7 @@ static int alter_locked(struct beck *db, const char *name, const beck_topic_conf
     int rc = settings_check(&c);
     if (rc == 0) rc = check_codec(&c);
     if (rc == 0) rc = catalog_make_cells(&db->cat, id, had, c.partitions); /* [T1] */
-    return rc < 0 ? rc : append_topic(db, name, id, &c);
+    return rc < 0 ? rc : append_topic(db, name, id, &c, before);
 }
 
 int topic_alter(struct beck *db, const char *name, const beck_topic_config *config)

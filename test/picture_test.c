@@ -391,6 +391,21 @@ END_TEST
 
 /* ---- Settings ---- */
 
+START_TEST(unknown_settings_are_kept)
+{
+    char text[64] = "sync=os", small[20] = "sync=os";
+    const char *old = "flush.ms=5\nnew.one=1\n\nsync=sync\nother=x=y\nsyncs=2";
+    size_t n = settings_keep(old, text, strlen(text), sizeof text);
+    ck_assert_str_eq(text, "sync=os\nnew.one=1\nother=x=y\nsyncs=2");
+    ck_assert_uint_eq(n, strlen(text));
+    ck_assert_uint_eq(settings_keep(old, small, strlen(small), sizeof small), 17);
+    ck_assert_str_eq(small, "sync=os\nnew.one=1"); /* what does not fit is left out whole */
+    text[0] = 0;
+    ck_assert_uint_eq(settings_keep("", text, 0, sizeof text), 0);
+    ck_assert_uint_eq(settings_keep("a=1", text, 0, sizeof text), 3);
+}
+END_TEST
+
 START_TEST(settings_come_back)
 {
     char text[256];
@@ -450,6 +465,7 @@ Suite *suite(void)
     tcase_add_test(c, a_snapshot_says_the_same);
     suite_add_tcase(s, c);
     c = tcase_create("settings");
+    tcase_add_test(c, unknown_settings_are_kept);
     tcase_add_test(c, settings_come_back);
     tcase_add_test(c, settings_have_limits);
     suite_add_tcase(s, c);
