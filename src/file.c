@@ -40,7 +40,7 @@ static int open_memory(struct file *f, const beck_options *options)
 /* Why may it not be opened, and what can be done about it? */
 static int open_refused(struct file *f, const char *path, int rc, bool readonly)
 {
-    struct os_owner owner;
+    struct os_owner owner = {0};
     if (!readonly && os_open(path, OS_READ, 0, &f->os) == 0) {
         os_close(&f->os);
         return rc == BECK_READONLY
