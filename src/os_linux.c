@@ -303,6 +303,7 @@ int os_open_direct(const struct os_file *f, struct os_file *direct)
     *direct = (struct os_file){.readonly = true, .direct = true};
     direct->fd = os_above_stdio(open(path, O_RDONLY | O_DIRECT | O_CLOEXEC));
     if (direct->fd >= 0) return 0;
+    if (errno != EINVAL && errno != ENOENT) return os_fail("open around the page cache");
     return err_set(BECK_UNSUPPORTED, "cannot read around the page cache: %s", strerror(errno));
 }
 
