@@ -24,6 +24,7 @@
 
 #define GATE_PAUSE_MS 2
 #define INTENT_WAIT_MS 100
+#define OPEN_TRIES 3 /* of a file that others replace meanwhile */
 
 /* ---- fork: the one process-wide list ---- */
 
@@ -357,7 +358,8 @@ static int attach_readonly(struct beck *db)
     int rc = take_gate(db, false);
     if (rc < 0) return rc;
     if (db->coord.file == NULL) {
-        rc = area_there(db);
+        rc = os_still_there(db->file.path, &db->file.os);
+        if (rc == 0) rc = area_there(db);
         if (rc == 0) rc = coord_open(&db->coord, &db->file.os);
         if (rc == 0) rc = catalog_init(&db->cat, &db->file, NULL);
     }
@@ -458,17 +460,19 @@ int db_open(struct beck *db, const char *path, const beck_options *options)
     db->busy_timeout_ms = options->busy_timeout_ms != 0 ? options->busy_timeout_ms : 10000;
     db->application_id = options->application_id;
     db->fork_page = os_fork_page();
-    int rc = open_file(db, path, options);
-    if (rc == 0 && (options->flags & BECK_OPEN_OBSERVE))
-        rc = open_observing(db);
-    else if (rc == 0)
-        rc = db->readonly ? attach_readonly(db) : open_shared(db);
-    if (rc < 0) {
+    bool observe = (options->flags & BECK_OPEN_OBSERVE) != 0;
+    int rc = BECK_MOVED;
+    for (int tries = 0; rc == BECK_MOVED && tries < OPEN_TRIES; tries++) {
+        rc = open_file(db, path, options);
+        if (rc == 0)
+            rc = observe        ? open_observing(db)
+                 : db->readonly ? attach_readonly(db)
+                                : open_shared(db);
+        if (rc == 0) return 0;
         db->view = VIEW_NONE;
         close_file(db); /* the slot, and with it every claim on the file */
-        return err_context(rc, "%s", path);
     }
-    return 0;
+    return err_context(rc, "%s", path);
 }
 
 /* ---- Close ---- */

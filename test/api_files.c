@@ -1,4 +1,5 @@
 /* api_files.c -- a file that is renamed, deleted, replaced, linked, copied or cut while it is open */
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -147,6 +148,36 @@ START_TEST(replaced)
     GIVES(MOVED, other, beck_close(other));
     OK(db, beck_close(db));
     holds(name, 3);
+}
+END_TEST
+
+static void *replace_and_leave(void *gate)
+{
+    sleep_ms(100);
+    ck_assert_int_eq(rename(path_in(test_folder(), "next.beck"), path()), 0);
+    close(*(int *)gate);
+    return NULL;
+}
+
+/* Replaced while an open waits for others to open or close: it opens the file of that name. */
+START_TEST(replaced_while_opening)
+{
+    for (uint32_t flags = 0; flags < 2; flags++) {
+        writer_opens(path_in(test_folder(), "next.beck"), BECK_SYNC_OS);
+        OK(writer, append_text(topic, 0, "second"));
+        OK(writer, beck_close(writer));
+        OK(NULL, beck_close(open_db(path())));
+        int fd = open(path(), O_RDWR);
+        struct flock gate = {.l_type = F_WRLCK, .l_start = (off_t)1 << 62, .l_len = 1};
+        ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &gate), 0);
+        pthread_t thread;
+        ck_assert_int_eq(pthread_create(&thread, NULL, replace_and_leave, &fd), 0);
+        beck *db = open_flags(path(), flags);
+        ck_assert_int_eq(end_offset(db, "t", 0), 2);
+        OK(db, beck_close(db));
+        pthread_join(thread, NULL);
+        ck_assert_int_eq(unlink(path()), 0);
+    }
 }
 END_TEST
 
@@ -357,6 +388,7 @@ Suite *suite(void)
     tcase_add_test(c, deleted_while_idle);
     tcase_add_test(c, deleted_and_never_changed);
     tcase_add_test(c, replaced);
+    tcase_add_test(c, replaced_while_opening);
     tcase_add_test(c, hard_links);
     tcase_add_test(c, symbolic_links);
     tcase_add_test(c, through_a_descriptor);
