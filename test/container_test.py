@@ -139,7 +139,7 @@ def end(worker, number=signal.SIGKILL):
 # ---- What is tested ------------------------------------------------------------------------------
 
 def wake_ups(place):
-    """A line produced in one container is printed in another, woken by the kernel, not by a look."""
+    """A line produced in one container is printed in another: the kernel woke it, not a look."""
     words = [place.beck, "consume", "/mnt/shared.beck", "wake", "-o", "end", "-f", "%s\\n", "-q"]
     reader = subprocess.Popen(place.container(400) + words, stdout=subprocess.PIPE)
     writer = subprocess.Popen(place.container(3, True) + [place.beck, "produce", "/mnt/shared.beck",
@@ -185,7 +185,8 @@ def round_of_deaths(place, rng, number):
     options = {"segment": 16384, "pause": rng.choice((0, 300, 2000)), "size": 100}
 
     def produce(name, **how):
-        return place.work("produce", "%s%d" % (name, number), [TOPIC], partition=0, **options, **how)
+        name += str(number)
+        return place.work("produce", name, [TOPIC], partition=0, **options, **how)
 
     reader = place.work("consume", "c%d" % number, [TOPIC], place.container(7), pause=1000)
     inner = produce("i", prefix=place.container(40, enter=ENTER_AND_KILL))

@@ -1,4 +1,4 @@
-/* newer_test.c -- files of versions that do not exist yet: opened, opened read-only, or refused whole
+/* newer_test.c -- files of later versions: opened, opened read-only, or refused
  *
  * Files are made by this version and patched: bytes are changed and every checksum is set right. */
 #include "api_help.h"

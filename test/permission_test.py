@@ -74,7 +74,7 @@ def other_users(g):
 
 
 def reader_beside_writer(g):
-    """Another user's reader in another user namespace, beside a writer: it needs no lock to write."""
+    """Another user's reader, in another user namespace, beside a writer."""
     for prefix in (NOBODY, NOBODY + ["unshare", "--user", "--map-root-user"]):
         if subprocess.run(prefix + ["true"], capture_output=True).returncode != 0:
             print("SKIPPED permission_test.py: user namespaces of another user")
@@ -157,7 +157,8 @@ def bind_mounted(g):
     """One file by two paths, in two mount namespaces: the same locks, the same records."""
     g.fresh()
     db = Db(g.path)
-    prefix = ["unshare", "--mount", "sh", "-c", 'mount --bind %s /mnt && exec "$@"' % g.folder, "sh"]
+    enter = 'mount --bind %s /mnt && exec "$@"' % g.folder
+    prefix = ["unshare", "--mount", "sh", "-c", enter, "sh"]
     if subprocess.run(prefix + ["true"], capture_output=True).returncode != 0:
         print("SKIPPED permission_test.py: mount namespaces")
         return db.close()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""process_test.py -- fork from Python, two copies of the library in one process, limits of a process
+"""process_test.py -- fork from Python, two copies of the library, limits of a process
 
 Each part runs in a process of its own, through example/beck_ctypes.py."""
 import _ctypes
