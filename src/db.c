@@ -358,7 +358,7 @@ static int attach_readonly(struct beck *db)
     int rc = take_gate(db, false);
     if (rc < 0) return rc;
     if (db->coord.file == NULL) {
-        rc = os_still_there(db->file.path, &db->file.os);
+        rc = file_still_there(&db->file);
         if (rc == 0) rc = area_there(db);
         if (rc == 0) rc = coord_open(&db->coord, &db->file.os);
         if (rc == 0) rc = catalog_init(&db->cat, &db->file, NULL);
