@@ -169,7 +169,8 @@ BECK_API int beck_open(const char *path, const beck_options *options, beck **db)
 
 /* Close the handle and everything opened through it; NULL is allowed. No other thread may be using
  * it. The last read-write handle of a file makes everything stable and marks the file clean. The
- * result tells whether that worked; the handle is gone either way. */
+ * result tells whether that worked; the handle is gone either way. MOVED: the file was changed, and
+ * then deleted or replaced. */
 BECK_API int beck_close(beck *db);
 
 /* What the last failing call of this thread on this handle had to say: file, topic, offset, cause.
@@ -303,6 +304,7 @@ typedef struct beck_record {
 /* Append one record. Placed by record->partition; with BECK_ANY_PARTITION by murmur2 of its key as
  * Kafka does, or, without a key, spread over the partitions. *offset (may be NULL) is its offset.
  * Errors: TOO_LARGE, INVALID, DELETED, FULL, READONLY, IO: nothing was appended.
+ * MOVED: the file was deleted or replaced, which is noticed within 100 ms: open it again.
  * UNKNOWN: something failed behind the write; the record may or may not be there.
  * POISONED: a sync failed and the outcome is unknown; nothing more is accepted until the file is
  * reopened. */
