@@ -151,11 +151,17 @@ START_TEST(replaced)
 }
 END_TEST
 
-static void *replace_and_leave(void *gate)
+struct replacement {
+    const char *from, *to;
+    int gate;
+};
+
+static void *replace_and_leave(void *context)
 {
+    struct replacement *r = context;
     sleep_ms(100);
-    ck_assert_int_eq(rename(path_in(test_folder(), "next.beck"), path()), 0);
-    close(*(int *)gate);
+    ck_assert_int_eq(rename(r->from, r->to), 0);
+    close(r->gate);
     return NULL;
 }
 
@@ -163,16 +169,17 @@ static void *replace_and_leave(void *gate)
 START_TEST(replaced_while_opening)
 {
     for (uint32_t flags = 0; flags < 2; flags++) {
-        writer_opens(path_in(test_folder(), "next.beck"), BECK_SYNC_OS);
+        struct replacement r = {path_in(test_folder(), "next.beck"), path(), -1};
+        writer_opens(r.from, BECK_SYNC_OS);
         OK(writer, append_text(topic, 0, "second"));
         OK(writer, beck_close(writer));
-        OK(NULL, beck_close(open_db(path())));
-        int fd = open(path(), O_RDWR);
+        OK(NULL, beck_close(open_db(r.to)));
+        r.gate = open(r.to, O_RDWR);
         struct flock gate = {.l_type = F_WRLCK, .l_start = (off_t)1 << 62, .l_len = 1};
-        ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &gate), 0);
+        ck_assert_int_eq(fcntl(r.gate, F_OFD_SETLK, &gate), 0);
         pthread_t thread;
-        ck_assert_int_eq(pthread_create(&thread, NULL, replace_and_leave, &fd), 0);
-        beck *db = open_flags(path(), flags);
+        ck_assert_int_eq(pthread_create(&thread, NULL, replace_and_leave, &r), 0);
+        beck *db = open_flags(r.to, flags);
         ck_assert_int_eq(end_offset(db, "t", 0), 2);
         OK(db, beck_close(db));
         pthread_join(thread, NULL);
