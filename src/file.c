@@ -259,7 +259,7 @@ int file_format(struct file *f, uint32_t application_id)
     if ((rc = os_sync(&f->os)) < 0) return rc;
     file_mark(f, &super);
     if ((rc = file_write_super(f, &super)) < 0) return rc;
-    return f->nameless ? 0 : os_sync_directory(f->path);
+    return f->nameless ? 0 : os_sync_directory(f->path, &f->os);
 }
 
 /* ---- Is it there, is it true ---- */

@@ -68,8 +68,8 @@ BECK_PRIVATE int os_write_stable(const struct os_file *f, const void *data, size
 BECK_PRIVATE int os_allocate(const struct os_file *f, uint64_t at, uint64_t bytes);
 BECK_PRIVATE int os_truncate(const struct os_file *f, uint64_t bytes);
 BECK_PRIVATE int os_sync(const struct os_file *f);
-/* Make the name of the file stable. */
-BECK_PRIVATE int os_sync_directory(const char *path);
+/* Make the name of the open file stable. */
+BECK_PRIVATE int os_sync_directory(const char *path, const struct os_file *f);
 /* Start writing these bytes to the device; a hint. */
 BECK_PRIVATE void os_writeback(const struct os_file *f, uint64_t at, uint64_t bytes);
 /* The same file once more, for reading what the device holds, whatever the page cache says.

@@ -252,6 +252,35 @@ START_TEST(through_a_descriptor)
 }
 END_TEST
 
+/* An empty file, reached by its descriptor, becomes a new one as by its name. */
+START_TEST(empty_through_a_descriptor)
+{
+    char name[64];
+    file_make(path(), "", 0);
+    int fd = open(path(), O_RDWR);
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    writer_opens(name, BECK_SYNC_SYNC);
+    OK(writer, beck_close(writer));
+    close(fd);
+    holds(path(), 1);
+}
+END_TEST
+
+/* What never had a name cannot keep what is acknowledged. */
+START_TEST(without_a_name)
+{
+    char name[64];
+    beck *db = NULL;
+    int fd = open(test_folder(), O_RDWR | O_TMPFILE, 0600);
+    ck_assert_int_ge(fd, 0);
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    OK(db, beck_open(name, NULL, &db));
+    GIVES(MOVED, db, beck_topic_create(db, "t", NULL));
+    (void)beck_close(db);
+    close(fd);
+}
+END_TEST
+
 /* A relative path counts when the file is opened; where the process is later does not matter. */
 START_TEST(another_working_directory)
 {
@@ -399,6 +428,8 @@ Suite *suite(void)
     tcase_add_test(c, hard_links);
     tcase_add_test(c, symbolic_links);
     tcase_add_test(c, through_a_descriptor);
+    tcase_add_test(c, empty_through_a_descriptor);
+    tcase_add_test(c, without_a_name);
     tcase_add_test(c, another_working_directory);
     tcase_add_test(c, copied_while_open);
     tcase_add_test(c, cut_under_readers);

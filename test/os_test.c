@@ -79,7 +79,7 @@ START_TEST(behind_the_end_there_are_zeros)
     ck_assert_int_eq(os_size(&f, &size), BECK_OK);
     ck_assert_uint_eq(size, 11);
     ck_assert_int_eq(os_sync(&f), BECK_OK);
-    ck_assert_int_eq(os_sync_directory(path), BECK_OK);
+    ck_assert_int_eq(os_sync_directory(path, &f), BECK_OK);
     os_close(&f);
 }
 END_TEST
@@ -93,7 +93,7 @@ START_TEST(errors_of_the_system_become_ours)
     ck_assert_int_eq(os_write(&g, &byte, 1, 0), BECK_IO);
     ck_assert_ptr_nonnull(strstr(err_message(), "write"));
     os_close(&g);
-    ck_assert_int_eq(os_sync_directory("/nowhere/at/all"), BECK_NOT_FOUND);
+    ck_assert_int_eq(os_sync_directory("/nowhere/at/all", &f), BECK_NOT_FOUND);
     os_close(&f);
     ck_assert_int_eq(os_read(&f, &byte, 1, 0), BECK_IO);
 }

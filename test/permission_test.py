@@ -64,6 +64,11 @@ def other_users(g):
     code, _, err = g.run("produce", g.path, "t", prefix=NOBODY, data=b"d\n")
     assert code == 0, err
 
+    g.fresh(0o644, 0o333)                       # a folder to write into, not to look into
+    code, _, err = g.run("produce", g.folder + "/dropped.beck", "t", prefix=NOBODY, data=b"a\n")
+    assert code == 0, err
+    os.unlink(g.folder + "/dropped.beck")
+
     g.fresh(0o600)
     for words in (["consume", g.path, "t", "-e"], ["produce", g.path, "t"], ["stat", g.path]):
         g.refused(words, g.path, "no permission to read it", "user 0", "0600", prefix=NOBODY)
