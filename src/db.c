@@ -255,9 +255,11 @@ static void wait_for_intents(struct beck *db)
 static int open_join(struct beck *db)
 {
     struct superblock super;
+    int rc = file_check_whole(&db->file);
+    if (rc < 0) return rc;
     if (!coord_present(&db->coord))
         return err_set(BECK_BUSY, "the file is in use by an incompatible build of beck");
-    int rc = file_read_super(&db->file, &super);
+    rc = file_read_super(&db->file, &super);
     if (rc == 0) rc = err_set(BECK_CORRUPT, "the superblocks of an open file are zero");
     if (rc > 0) rc = coord_claim_slot(&db->coord);
     if (rc == 0) wait_for_intents(db);
@@ -697,6 +699,11 @@ static int leave(struct beck *db)
     coord_begin(&db->coord, DOING_CLOSE, NULL);
     int rc = take_gate(db, true);
     if (rc < 0) return rc;
+    if ((rc = file_check_whole(&db->file)) < 0) {
+        db->coord.slot_held = false; /* nothing of it is there; its lock goes with the descriptor */
+        leave_gate(db);
+        return rc;
+    }
     rc = anybody_else(db, &others);
     if (rc == 0 && atomic_load(&coord_header(&db->coord)->unclean) != 0)
         rc = file_check_there(&db->file); /* what was appended goes with the file */

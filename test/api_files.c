@@ -379,13 +379,36 @@ static int cut_while_waiting(const char *name)
         sleep_ms(150);
         _exit(truncate(name, 0) == 0 ? 0 : 1);
     }
-    return beck_poll(cut_consumer, 10, 3000, &records, &count) == BECK_CORRUPT ? 0 : 1;
+    if (beck_poll(cut_consumer, 10, 3000, &records, &count) != BECK_CORRUPT) return 1;
+    return beck_close(writer) == BECK_CORRUPT ? 0 : 2;
 }
 
 /* A consumer that copies, of a handle that may write. */
 START_TEST(cut_under_a_copying_consumer)
 {
     ck_assert_int_eq(in_child(cut_while_waiting, path()), 0);
+}
+END_TEST
+
+static int open_the_cut(const char *name)
+{
+    beck_options readonly = {.size = sizeof readonly, .flags = BECK_OPEN_READONLY};
+    beck *db = NULL;
+    if (beck_open(name, NULL, &db) != BECK_CORRUPT) return 1;
+    if (strstr(beck_errmsg(db), "0 bytes") == NULL) return 2;
+    (void)beck_close(db);
+    if (beck_open(name, &readonly, &db) >= 0) return 3;
+    (void)beck_close(db);
+    return 0;
+}
+
+/* While a writer still has it open, which does not look at it meanwhile, and may close. */
+START_TEST(cut_before_an_open)
+{
+    writer_opens(path(), BECK_SYNC_OS);
+    ck_assert_int_eq(truncate(path(), 0), 0);
+    ck_assert_int_eq(in_child(open_the_cut, path()), 0);
+    GIVES(CORRUPT, writer, beck_close(writer));
 }
 END_TEST
 
@@ -434,6 +457,7 @@ Suite *suite(void)
     tcase_add_test(c, copied_while_open);
     tcase_add_test(c, cut_under_readers);
     tcase_add_test(c, cut_under_a_copying_consumer);
+    tcase_add_test(c, cut_before_an_open);
     tcase_add_test(c, cut_under_a_writer);
     suite_add_tcase(s, c);
     return s;
