@@ -240,9 +240,9 @@ def all_dead(place, number):
 
 
 def main():
-    rng, place = seeded(), Place()
     if shutil.which("unshare") is None or shutil.which("setpriv") is None:
         skip("unshare and setpriv of util-linux are missing")
+    rng, place = seeded(), Place()
     if not place.runs([]):
         skip("this user may not make user and pid namespaces")
     if place.time is None:
