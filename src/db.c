@@ -473,6 +473,7 @@ int db_open(struct beck *db, const char *path, const beck_options *options)
         if (rc == 0) return 0;
         db->view = VIEW_NONE;
         close_file(db); /* the slot, and with it every claim on the file */
+        catalog_free(&db->cat);
     }
     return err_context(rc, "%s", path);
 }

@@ -85,8 +85,7 @@ int os_open(const char *path, enum os_open_mode mode, uint32_t permissions, stru
 void os_close(struct os_file *f)
 {
     int fd = f->fd;
-    f->fd =
-        -1; /* first: a child forked in between must not close a number that is somebody else's */
+    f->fd = -1; /* first: a child forked in between must not close what is somebody else's by now */
     if (fd >= 0) close(fd);
 }
 
