@@ -438,9 +438,8 @@ int beck_handles(beck *db, const beck_handle_info *const **list, size_t *count)
     *list = NULL;
     *count = 0;
     int rc = db_present(db);
-    if (rc < 0) return rc;
-    db_observe(db);
-    return handles_list(&db->cat, &db->coord, list, count);
+    if (rc == 0) rc = db_observe(db);
+    return rc < 0 ? rc : handles_list(&db->cat, &db->coord, list, count);
 }
 
 int beck_check(beck *db, beck_check_callback finding, beck_progress_callback progress,

@@ -373,7 +373,8 @@ static int wait_a_while(struct beck_consumer *c, uint32_t ms)
         c->cells[i] = c->parts[i]->reader.cell;
         c->seen[i] = c->parts[i]->reader.next;
     }
-    struct reader_wait wait = {c->cells, c->seen, c->part_count, &c->stop};
+    bool copies = (c->flags & BECK_CONSUME_COPY) != 0;
+    struct reader_wait wait = {c->cells, c->seen, c->part_count, &c->stop, copies};
     if (c->part_count > 0) {
         const struct cell_ref *first = &c->cells[0];
         atomic_store(&c->stop_bell, first->rw != NULL
@@ -382,7 +383,7 @@ static int wait_a_while(struct beck_consumer *c, uint32_t ms)
     }
     bool interrupted = coord_wait_readers(&c->db->coord, &wait, ms);
     if (atomic_exchange(&c->stop, 0) != 0 || interrupted) return 0;
-    int rc = c->flags & BECK_CONSUME_COPY ? file_check_whole(&c->db->file) : 0;
+    int rc = copies ? file_check_whole(&c->db->file) : 0;
     if (rc < 0) return rc;
     for (size_t i = 0; i < c->part_count; i++)
         if (has_news(&c->parts[i]->reader)) return 1;

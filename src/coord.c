@@ -612,9 +612,11 @@ bool coord_wait_readers(const struct coord *c, const struct reader_wait *w, uint
     if (w->count == 0) return os_sleep_ms(timeout_ms);
     uint64_t doing = w->count == 1 ? doing_word(DOING_RECORDS, w->cells[0].ro)
                                    : doing_word(DOING_MANY, NULL) | w->count;
+    uint64_t bytes = COORD_AT + COORD_BYTES;
     doing_set(c, doing);
     bool interrupted = sleep_on_bells(c, w, timeout_ms);
-    doing_unset(c, doing);
+    if (w->careful && os_size(c->file, &bytes) < 0) bytes = 0;
+    if (bytes >= COORD_AT + COORD_BYTES) doing_unset(c, doing);
     return interrupted;
 }
 

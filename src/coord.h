@@ -245,6 +245,7 @@ struct reader_wait {
     const uint64_t *seen;
     size_t count;
     const _Atomic uint32_t *stop;
+    bool careful; /* the file may be cut meanwhile: touch nothing behind the sleep then */
 };
 /* After raising visible: wake whoever may wait for it. */
 BECK_PRIVATE void coord_wake_readers(const struct coord *c, struct cell *cell);

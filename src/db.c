@@ -405,15 +405,18 @@ static int open_observing(struct beck *db)
     return rc;
 }
 
-void db_observe(struct beck *db)
+int db_observe(struct beck *db)
 {
+    int rc = file_check_whole(&db->file);
+    if (rc < 0) return rc;
     if (db->view != VIEW_OBSERVE) {
         if (db_follow(db) == 0) (void)db_refresh(db);
-        return;
+        return 0;
     }
     pthread_mutex_lock(&db->mutex);
     observe_catalog(db);
     pthread_mutex_unlock(&db->mutex);
+    return 0;
 }
 
 /* The area was built or zeroed by others since; or, with nobody there, somebody came and went:
@@ -697,7 +700,7 @@ static int close_last(struct beck *db)
 static int leave(struct beck *db)
 {
     bool others = false;
-    coord_begin(&db->coord, DOING_CLOSE, NULL);
+    if (file_check_whole(&db->file) == 0) coord_begin(&db->coord, DOING_CLOSE, NULL);
     int rc = take_gate(db, true);
     if (rc < 0) return rc;
     if ((rc = file_check_whole(&db->file)) < 0) {

@@ -75,7 +75,7 @@ BECK_PRIVATE int db_usable(const struct beck *db);
 /* The same also for a handle that only observes. */
 BECK_PRIVATE int db_present(const struct beck *db);
 /* Bring the picture up to date as far as that goes now. */
-BECK_PRIVATE void db_observe(struct beck *db);
+BECK_PRIVATE int db_observe(struct beck *db);
 BECK_PRIVATE int db_writable(const struct beck *db);
 /* A read-only handle whose file was opened or closed by writers since: attach anew. Raises epoch.
  * */

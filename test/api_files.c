@@ -390,6 +390,29 @@ START_TEST(cut_under_a_copying_consumer)
 }
 END_TEST
 
+/* Who only observes who has it open. */
+static int observe_the_cut(const char *name)
+{
+    beck_options options = {.size = sizeof options, .flags = BECK_OPEN_OBSERVE};
+    const beck_handle_info *const *list;
+    size_t count;
+    beck *db = NULL;
+    if (beck_open(name, &options, &db) < 0) return 1;
+    if (beck_handles(db, &list, &count) < 0 || count != 1) return 2;
+    if (truncate(name, 0) != 0) return 3;
+    if (beck_handles(db, &list, &count) != BECK_CORRUPT) return 4;
+    (void)beck_close(db);
+    return beck_open(name, &options, &db) >= 0;
+}
+
+START_TEST(cut_under_an_observer)
+{
+    writer_opens(path(), BECK_SYNC_OS);
+    ck_assert_int_eq(in_child(observe_the_cut, path()), 0);
+    GIVES(CORRUPT, writer, beck_close(writer));
+}
+END_TEST
+
 static int open_the_cut(const char *name)
 {
     beck_options readonly = {.size = sizeof readonly, .flags = BECK_OPEN_READONLY};
@@ -457,6 +480,7 @@ Suite *suite(void)
     tcase_add_test(c, copied_while_open);
     tcase_add_test(c, cut_under_readers);
     tcase_add_test(c, cut_under_a_copying_consumer);
+    tcase_add_test(c, cut_under_an_observer);
     tcase_add_test(c, cut_before_an_open);
     tcase_add_test(c, cut_under_a_writer);
     suite_add_tcase(s, c);

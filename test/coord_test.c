@@ -450,7 +450,7 @@ static _Atomic uint32_t no_stop;
 
 static void wait_for(const struct cell_ref *cells, const uint64_t *values, size_t count)
 {
-    struct reader_wait wait = {cells, values, count, &no_stop};
+    struct reader_wait wait = {cells, values, count, &no_stop, false};
     (void)coord_wait_readers(b, &wait, 5000);
 }
 
