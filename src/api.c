@@ -96,7 +96,7 @@ int beck_topic_config_set(beck_topic_config *config, const char *name, const cha
     char *end = NULL;
     int rc = 0;
     if (config == NULL || name == NULL || value == NULL)
-        return err_set(BECK_INVALID, "beck_topic_config_set: missing argument");
+        return err_set(BECK_INVALID, "beck_topic_config_set: a required argument is NULL");
     uint32_t *fields[] = {&config->partitions, &config->max_message_bytes, &config->segment_bytes,
                           &config->flush_ms};
     uint32_t *field = NULL;
@@ -137,7 +137,7 @@ int beck_topic_create(beck *db, const char *name, const beck_topic_config *confi
 {
     beck_topic_config c;
     if (db == NULL || name == NULL)
-        return err_set(BECK_INVALID, "beck_topic_create: missing argument");
+        return err_set(BECK_INVALID, "beck_topic_create: a required argument is NULL");
     int rc = db_writable(db);
     if (rc == 0) rc = take_config(config, &c, "beck_topic_create");
     return rc < 0 ? rc : topic_create(db, name, &c);
@@ -147,7 +147,7 @@ int beck_topic_alter(beck *db, const char *name, const beck_topic_config *config
 {
     beck_topic_config c;
     if (db == NULL || name == NULL || config == NULL)
-        return err_set(BECK_INVALID, "beck_topic_alter: missing argument");
+        return err_set(BECK_INVALID, "beck_topic_alter: a required argument is NULL");
     int rc = db_writable(db);
     if (rc == 0) rc = take_config(config, &c, "beck_topic_alter");
     return rc < 0 ? rc : topic_alter(db, name, &c);
@@ -156,7 +156,7 @@ int beck_topic_alter(beck *db, const char *name, const beck_topic_config *config
 int beck_topic_delete(beck *db, const char *name)
 {
     if (db == NULL || name == NULL)
-        return err_set(BECK_INVALID, "beck_topic_delete: missing argument");
+        return err_set(BECK_INVALID, "beck_topic_delete: a required argument is NULL");
     int rc = db_writable(db);
     return rc < 0 ? rc : topic_delete(db, name);
 }
@@ -166,7 +166,7 @@ int beck_topic_open(beck *db, const char *name, const beck_topic_config *config,
     beck_topic_config c;
     if (topic != NULL) *topic = NULL;
     if (db == NULL || name == NULL || topic == NULL)
-        return err_set(BECK_INVALID, "beck_topic_open: missing argument");
+        return err_set(BECK_INVALID, "beck_topic_open: a required argument is NULL");
     int rc = db_writable(db);
     if (rc == 0) rc = take_config(config, &c, "beck_topic_open");
     return rc < 0 ? rc : topic_open(db, name, &c, topic);
@@ -175,7 +175,7 @@ int beck_topic_open(beck *db, const char *name, const beck_topic_config *config,
 int beck_topic_list(beck *db, const beck_topic_info **topics, size_t *count)
 {
     if (db == NULL || topics == NULL || count == NULL)
-        return err_set(BECK_INVALID, "beck_topic_list: missing argument");
+        return err_set(BECK_INVALID, "beck_topic_list: a required argument is NULL");
     int rc = db_usable(db);
     return rc < 0 ? rc : topic_list(db, NULL, topics, count);
 }
@@ -184,7 +184,7 @@ int beck_topic_describe(beck *db, const char *name, const beck_topic_info **topi
 {
     size_t count;
     if (db == NULL || name == NULL || topic == NULL)
-        return err_set(BECK_INVALID, "beck_topic_describe: missing argument");
+        return err_set(BECK_INVALID, "beck_topic_describe: a required argument is NULL");
     int rc = db_usable(db);
     return rc < 0 ? rc : topic_list(db, name, topic, &count);
 }
@@ -208,11 +208,13 @@ static uint32_t place_record(beck_topic *topic, const beck_record *r)
 int beck_append(beck_topic *topic, const beck_record *record, int64_t *offset)
 {
     if (topic == NULL || record == NULL)
-        return err_set(BECK_INVALID, "beck_append: missing argument");
+        return err_set(BECK_INVALID, "beck_append: a required argument is NULL");
     int rc = db_writable(topic->db);
     if (rc < 0) return rc;
     if (record->partition < BECK_ANY_PARTITION)
-        return err_set(BECK_INVALID, "beck_append: partition %d", record->partition);
+        return err_set(BECK_INVALID,
+                       "beck_append: partition %d: must be 0 or more, or BECK_ANY_PARTITION",
+                       record->partition);
     uint32_t partition = (uint32_t)record->partition;
     if (record->partition == BECK_ANY_PARTITION)
         partition = topic->config.partitions == 1 ? 0 : place_record(topic, record);
@@ -252,8 +254,12 @@ static int append_placed(beck_topic *topic, const beck_record *records, size_t c
 static int append_records(beck_topic *topic, int32_t partition, const beck_record *records,
                           size_t count, const beck_append_options *options, int64_t *base_offset)
 {
+    if (count == 0 || count > INT32_MAX)
+        return err_set(BECK_INVALID, "beck_append_batch: a batch of %zu records", count);
     if (partition < BECK_ANY_PARTITION)
-        return err_set(BECK_INVALID, "beck_append_batch: partition %d", partition);
+        return err_set(BECK_INVALID,
+                       "beck_append_batch: partition %d: must be 0 or more, or BECK_ANY_PARTITION",
+                       partition);
     int rc = db_writable(topic->db);
     if (rc < 0) return rc;
     if (partition == BECK_ANY_PARTITION && topic->config.partitions > 1)
@@ -266,8 +272,8 @@ int beck_append_with(beck_topic *topic, int32_t partition, const beck_record *re
                      const beck_append_options *options, int64_t *base_offset)
 {
     beck_append_options o = no_options;
-    if (topic == NULL || records == NULL || count == 0 || count > INT32_MAX)
-        return err_set(BECK_INVALID, "beck_append_with: missing argument");
+    if (topic == NULL || records == NULL)
+        return err_set(BECK_INVALID, "beck_append_with: a required argument is NULL");
     if (options != NULL) {
         int rc = take_struct(options, options->size, &o, sizeof o, "beck_append_options");
         if (rc < 0) return rc;
@@ -282,8 +288,8 @@ int beck_append_with(beck_topic *topic, int32_t partition, const beck_record *re
 int beck_append_batch(beck_topic *topic, int32_t partition, const beck_record *records,
                       size_t count, int64_t *base_offset)
 {
-    if (topic == NULL || records == NULL || count == 0 || count > INT32_MAX)
-        return err_set(BECK_INVALID, "beck_append_batch: missing argument");
+    if (topic == NULL || records == NULL)
+        return err_set(BECK_INVALID, "beck_append_batch: a required argument is NULL");
     return append_records(topic, partition, records, count, &no_options, base_offset);
 }
 
@@ -294,7 +300,7 @@ int beck_consumer_open(beck *db, const beck_consumer_config *config, beck_consum
     beck_consumer_config c;
     if (consumer != NULL) *consumer = NULL;
     if (db == NULL || config == NULL || consumer == NULL)
-        return err_set(BECK_INVALID, "beck_consumer_open: missing argument");
+        return err_set(BECK_INVALID, "beck_consumer_open: a required argument is NULL");
     int rc = db_usable(db);
     if (rc == 0) rc = take_struct(config, config->size, &c, sizeof c, "beck_consumer_config");
     if (rc < 0) return rc;
@@ -304,12 +310,14 @@ int beck_consumer_open(beck *db, const beck_consumer_config *config, beck_consum
         if (c.topics[i] == NULL)
             return err_set(BECK_INVALID, "beck_consumer_open: topic %zu is NULL", i);
     if (c.partition_count > 0 && c.partitions == NULL)
-        return err_set(BECK_INVALID, "beck_consumer_open: no partitions");
+        return err_set(BECK_INVALID,
+                       "beck_consumer_open: partition_count is %zu, but partitions is NULL",
+                       c.partition_count);
     if (c.start > BECK_START_TIME || (c.flags & ~(BECK_CONSUME_UNCHECKED | BECK_CONSUME_COPY)))
         return err_set(BECK_INVALID, "beck_consumer_open: unknown start %u or flags 0x%x", c.start,
                        c.flags);
     if (c.start_value < 0 && c.start != BECK_START_TIME)
-        return err_set(BECK_INVALID, "beck_consumer_open: start value %lld",
+        return err_set(BECK_INVALID, "beck_consumer_open: start_value is %lld: must be 0 or more",
                        (long long)c.start_value);
     return consumer_open(db, &c, consumer);
 }
@@ -326,15 +334,19 @@ int beck_poll(beck_consumer *consumer, size_t max_records, int32_t timeout_ms,
 {
     if (records != NULL) *records = NULL;
     if (count != NULL) *count = 0;
-    if (consumer == NULL || records == NULL || count == NULL || max_records == 0 || timeout_ms < -1)
-        return err_set(BECK_INVALID, "beck_poll: missing argument");
+    if (consumer == NULL || records == NULL || count == NULL)
+        return err_set(BECK_INVALID, "beck_poll: a required argument is NULL");
+    if (max_records == 0) return err_set(BECK_INVALID, "beck_poll: max_records is 0");
+    if (timeout_ms < -1)
+        return err_set(BECK_INVALID, "beck_poll: timeout_ms is %d: must be -1 (for ever) or more",
+                       timeout_ms);
     int rc = db_usable(consumer_db(consumer));
     return rc < 0 ? rc : consumer_poll(consumer, max_records, timeout_ms, records, count);
 }
 
 int beck_wakeup(beck_consumer *consumer)
 {
-    if (consumer == NULL) return err_set(BECK_INVALID, "beck_wakeup: missing argument");
+    if (consumer == NULL) return err_set(BECK_INVALID, "beck_wakeup: a required argument is NULL");
     int rc = db_usable(consumer_db(consumer));
     if (rc == 0) consumer_wakeup(consumer);
     return rc;
@@ -343,14 +355,14 @@ int beck_wakeup(beck_consumer *consumer)
 int beck_event(beck_consumer *consumer, beck_event_info *event)
 {
     if (consumer == NULL || event == NULL)
-        return err_set(BECK_INVALID, "beck_event: missing argument");
+        return err_set(BECK_INVALID, "beck_event: a required argument is NULL");
     return consumer_event(consumer, event);
 }
 
 int beck_seek(beck_consumer *consumer, const char *topic, int32_t partition, int64_t offset)
 {
     if (consumer == NULL || topic == NULL)
-        return err_set(BECK_INVALID, "beck_seek: missing argument");
+        return err_set(BECK_INVALID, "beck_seek: a required argument is NULL");
     int rc = db_usable(consumer_db(consumer));
     return rc < 0 ? rc : consumer_seek(consumer, topic, partition, offset);
 }
@@ -358,7 +370,7 @@ int beck_seek(beck_consumer *consumer, const char *topic, int32_t partition, int
 int beck_position(beck_consumer *consumer, const char *topic, int32_t partition, int64_t *offset)
 {
     if (consumer == NULL || topic == NULL || offset == NULL)
-        return err_set(BECK_INVALID, "beck_position: missing argument");
+        return err_set(BECK_INVALID, "beck_position: a required argument is NULL");
     int rc = db_usable(consumer_db(consumer));
     return rc < 0 ? rc : consumer_position(consumer, topic, partition, offset);
 }
@@ -412,7 +424,8 @@ static void stat_area(beck *db, beck_stat_info *info)
 int beck_stat(beck *db, beck_stat_info *info)
 {
     struct superblock super;
-    if (db == NULL || info == NULL) return err_set(BECK_INVALID, "beck_stat: missing argument");
+    if (db == NULL || info == NULL)
+        return err_set(BECK_INVALID, "beck_stat: a required argument is NULL");
     memset(info, 0, sizeof *info);
     int rc = db_usable(db);
     if (rc == 0) rc = db_follow(db);
@@ -434,7 +447,7 @@ int beck_stat(beck *db, beck_stat_info *info)
 int beck_handles(beck *db, const beck_handle_info *const **list, size_t *count)
 {
     if (db == NULL || list == NULL || count == NULL)
-        return err_set(BECK_INVALID, "beck_handles: missing argument");
+        return err_set(BECK_INVALID, "beck_handles: a required argument is NULL");
     *list = NULL;
     *count = 0;
     int rc = db_present(db);

@@ -302,7 +302,7 @@ static int refresh(struct catalog *cat)
         if (rc < 0 && atomic_load(&coord_header_ro(cat->coord)->root_flips) == flips && tries > 1)
             break;
     }
-    if (rc == 0) rc = err_set(BECK_BUSY, "the catalog keeps moving");
+    if (rc == 0) rc = err_set(BECK_BUSY, "the catalog changed each time it was read: try again");
     forget_for_now(cat); /* half a picture is worse than none */
     return rc;
 }
@@ -404,8 +404,8 @@ static int place_locked(struct catalog *cat, uint64_t bytes, struct segment_plac
     struct space *space = &cat->picture.space;
     uint64_t blocks = align_up(bytes, BLOCK_BYTES) / BLOCK_BYTES;
     if (blocks > SEGMENT_BYTES_LIMIT / BLOCK_BYTES + 1)
-        return err_set(BECK_LIMIT, "a segment of %llu bytes is too large",
-                       (unsigned long long)bytes);
+        return err_set(BECK_LIMIT, "a batch that needs a segment of %llu bytes, at most %u",
+                       (unsigned long long)bytes, SEGMENT_BYTES_LIMIT);
     take_extents(cat);
     *place = (struct segment_place){.id = max_u64(cat->picture.next_segment, cat->pending.id + 1),
                                     .blocks = (uint32_t)blocks};
@@ -413,7 +413,10 @@ static int place_locked(struct catalog *cat, uint64_t bytes, struct segment_plac
         cat->pending.id != 0 && space_take(space, cat->pending.block, cat->pending.blocks) == 0;
     place->block = space_find(space, place->blocks);
     if (keep) space_give(space, cat->pending.block, 0);
-    if (place->block == 0) return err_set(BECK_LIMIT, "the file cannot grow any more");
+    if (place->block == 0)
+        return err_set(
+            BECK_LIMIT,
+            "the file has its largest size, 64 TiB: delete topics, or use a second file");
     return os_random(&place->salt, sizeof place->salt);
 }
 
@@ -849,7 +852,8 @@ static int make_extent(struct catalog *cat)
         max_u64(space_end(&cat->picture.space), align_up(size, BLOCK_BYTES) / BLOCK_BYTES);
     pthread_mutex_unlock(&cat->mutex);
     if (rc == 0 && block > UINT32_MAX - EXTENT_BLOCKS)
-        rc = err_set(BECK_LIMIT, "the file cannot grow");
+        rc = err_set(BECK_LIMIT,
+                     "the file has its largest size, 64 TiB: delete topics, or use a second file");
     place.block = (uint32_t)block;
     if (rc == 0) rc = os_allocate(&cat->file->os, place_at(&place), place_bytes(&place));
     if (rc == 0) rc = file_zero(cat->file, place_at(&place), place_bytes(&place));

@@ -273,7 +273,10 @@ int coord_claim_slot(struct coord *c)
         if (atomic_load(&h->slots) < i + 1) atomic_store(&h->slots, i + 1);
         return 0;
     }
-    return err_set(BECK_LIMIT, "%u handles have the file open already", SLOTS_MAX);
+    return err_set(BECK_LIMIT,
+                   "%u handles have the file open, which is all there can be: close some ('beck "
+                   "ps' lists them)",
+                   SLOTS_MAX);
 }
 
 void coord_release_slot(struct coord *c)
@@ -468,7 +471,10 @@ int coord_add_extent(struct coord *c, uint32_t block)
 {
     struct coord_header *h = coord_header(c);
     uint32_t n = atomic_load(&h->extents);
-    if (n >= EXTENTS_MAX) return err_set(BECK_LIMIT, "too many partitions");
+    if (n >= EXTENTS_MAX)
+        return err_set(
+            BECK_LIMIT,
+            "the file has as many partitions as it can have: delete topics, or use a second file");
     _Atomic uint32_t *directory = (_Atomic uint32_t *)(void *)(c->rw.data + COORD_DIRECTORY_AT);
     atomic_store_explicit(&directory[n], block, memory_order_relaxed);
     atomic_store_explicit(&h->extents, n + 1, memory_order_release);

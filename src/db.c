@@ -103,7 +103,9 @@ int db_present(const struct beck *db)
     if (UNLIKELY(db->forked || wiped))
         return err_set(BECK_FORKED,
                        "this handle belongs to the parent process: open the file again");
-    if (UNLIKELY(db->view == VIEW_NONE)) return err_set(BECK_INVALID, "the handle did not open");
+    if (UNLIKELY(db->view == VIEW_NONE))
+        return err_set(BECK_INVALID,
+                       "this handle failed to open: it serves beck_errmsg and beck_close only");
     return 0;
 }
 

@@ -39,6 +39,16 @@ int err_context(int status, const char *format, ...)
     return status;
 }
 
+const char *err_records(char text[ERR_RECORDS_BYTES], uint64_t from, uint64_t to)
+{
+    if (to - from == 1)
+        snprintf(text, ERR_RECORDS_BYTES, "record %llu is", (unsigned long long)from);
+    else
+        snprintf(text, ERR_RECORDS_BYTES, "records %llu to %llu are", (unsigned long long)from,
+                 (unsigned long long)to - 1);
+    return text;
+}
+
 const char *err_message(void)
 {
     return err_text;

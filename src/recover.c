@@ -85,9 +85,10 @@ static int scan(struct recovery *r, const struct segment *s, uint64_t durable,
 static void report_scan(struct recovery *r, const struct topic_picture *t, uint32_t index,
                         const struct segment *s, const struct log_scan *f)
 {
+    char which[ERR_RECORDS_BYTES];
     if (f->gaps > 0)
-        say(r, "topic %s:%u: records %llu to %llu are damaged, at byte %llu of the file%s", t->name,
-            index, (unsigned long long)f->lost_from, (unsigned long long)f->lost_to - 1,
+        say(r, "topic %s:%u: %s damaged, at byte %llu of the file%s", t->name, index,
+            err_records(which, f->lost_from, f->lost_to),
             (unsigned long long)(place_at(&s->place) + f->lost_at),
             f->gaps > 1 ? "; there is more" : "");
     if (f->beyond_to > f->beyond_from)
@@ -200,6 +201,7 @@ static int partition_end(struct recovery *r, const struct topic_picture *t, uint
     const struct partition_picture *part = &t->parts[index];
     struct knowledge k;
     struct log_scan found;
+    char which[ERR_RECORDS_BYTES];
     bool ended = false;
     int rc = learn(r, part, &k);
     *out = (struct partition_end){
@@ -211,9 +213,8 @@ static int partition_end(struct recovery *r, const struct topic_picture *t, uint
         report_scan(r, t, index, s, &found);
         if ((!s->sealed || s->next > k.durable) && found.end.next < k.durable) {
             /* The end itself is damaged: what is durable stays counted, and reads as a gap. [V1] */
-            say(r, "topic %s:%u: records %llu to %llu are damaged, at byte %llu of the file",
-                t->name, index, (unsigned long long)found.end.next,
-                (unsigned long long)k.durable - 1,
+            say(r, "topic %s:%u: %s damaged, at byte %llu of the file", t->name, index,
+                err_records(which, found.end.next, k.durable),
                 (unsigned long long)(place_at(&s->place) + found.end.position));
             found.end.next = k.durable;
             found.gaps++;

@@ -104,6 +104,7 @@ static void check_frames(struct check *c, const struct segment *s, const uint8_t
 {
     struct log_position at = log_begin(s->base);
     struct log_frame found;
+    char which[ERR_RECORDS_BYTES];
     while (!c->stopped && at.next < limit) {
         uint64_t left = at.position < end ? end - at.position : 0;
         if (left > 0 &&
@@ -115,9 +116,8 @@ static void check_frames(struct check *c, const struct segment *s, const uint8_t
         uint64_t from = at.next, byte = place_at(&s->place) + at.position;
         if (left == 0 || !log_resync(&s->place, &at, data, end, limit)) at.next = limit;
         if (at.next > from)
-            report(c, "topic %s:%u: records %llu to %llu are damaged, at byte %llu", c->topic,
-                   c->partition, (unsigned long long)from, (unsigned long long)at.next - 1,
-                   (unsigned long long)byte);
+            report(c, "topic %s:%u: %s damaged, at byte %llu", c->topic, c->partition,
+                   err_records(which, from, at.next), (unsigned long long)byte);
         else
             report(c, "topic %s:%u: damage at byte %llu", c->topic, c->partition,
                    (unsigned long long)byte);
@@ -198,6 +198,7 @@ static int check_partition(struct check *c, uint64_t topic, uint32_t index)
     struct cell_ref ref;
     struct segment *list;
     uint32_t count;
+    char which[ERR_RECORDS_BYTES];
     int rc = db_cell(c->db, topic, index, &ref);
     if (rc < 0) return rc == BECK_NOT_FOUND ? 0 : rc;
     uint64_t visible = atomic_load(&ref.ro->visible);
@@ -207,14 +208,14 @@ static int check_partition(struct check *c, uint64_t topic, uint32_t index)
     for (uint32_t i = 0; rc == 0 && i < count && !c->stopped; i++) {
         uint64_t before = i == 0 ? list[i].base : list[i - 1].next;
         if (list[i].base > before)
-            report(c, "topic %s:%u: records %llu to %llu are lost", c->topic, index,
-                   (unsigned long long)before, (unsigned long long)list[i].base - 1);
+            report(c, "topic %s:%u: %s lost", c->topic, index,
+                   err_records(which, before, list[i].base));
         rc = check_segment(c, &list[i], visible);
         if (rc == 0) rc = judge(c, topic, index, list[i].place.id);
     }
     if (count > 0 && list[count - 1].sealed && list[count - 1].next < visible)
-        report(c, "topic %s:%u: records %llu to %llu are lost", c->topic, index,
-               (unsigned long long)list[count - 1].next, (unsigned long long)visible - 1);
+        report(c, "topic %s:%u: %s lost", c->topic, index,
+               err_records(which, list[count - 1].next, visible));
     free(list);
     return rc < 0 ? rc : judge(c, topic, index, 0);
 }

@@ -38,6 +38,16 @@ START_TEST(a_message_may_be_part_of_the_next)
 }
 END_TEST
 
+START_TEST(one_record_is_and_two_are)
+{
+    char text[ERR_RECORDS_BYTES];
+    ck_assert_str_eq(err_records(text, 7, 8), "record 7 is");
+    ck_assert_str_eq(err_records(text, 7, 9), "records 7 to 8 are");
+    ck_assert_str_eq(err_records(text, UINT64_MAX - 9, UINT64_MAX),
+                     "records 18446744073709551606 to 18446744073709551614 are");
+}
+END_TEST
+
 START_TEST(long_messages_are_cut)
 {
     char text[3000];
@@ -127,6 +137,7 @@ Suite *suite(void)
     tcase_add_test(c, set_records_the_words_and_passes_the_status_on);
     tcase_add_test(c, context_goes_in_front);
     tcase_add_test(c, a_message_may_be_part_of_the_next);
+    tcase_add_test(c, one_record_is_and_two_are);
     tcase_add_test(c, long_messages_are_cut);
     tcase_add_test(c, internal_says_where);
     tcase_add_test(c, threads_do_not_share_messages);

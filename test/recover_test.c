@@ -241,7 +241,7 @@ START_TEST(damage_in_front_of_something_intact_is_a_gap)
 {
     make_file((struct life){.records = 8});
     damage(3);
-    expect_lasting(expect_recovered(8, 1, "records 3 to 3 are damaged"));
+    expect_lasting(expect_recovered(8, 1, "record 3 is damaged"));
     ck_assert_uint_eq(gap_from, 3);
     ck_assert_uint_eq(gap_to, 4);
 }
@@ -254,7 +254,7 @@ START_TEST(damage_below_what_frames_prove_is_a_gap)
         make_file((struct life){.records = records, .synced = 5});
         damage(3);
         another_boot();
-        expect_lasting(expect_recovered(records, 1, "records 3 to 3 are damaged"));
+        expect_lasting(expect_recovered(records, 1, "record 3 is damaged"));
         ck_assert_int_eq(unlink(path), 0);
     }
 }
@@ -268,7 +268,7 @@ START_TEST(damage_below_a_clean_close_is_a_gap)
     damage(5);
     damage(6);
     another_boot();
-    struct beck *db = expect_recovered(5, 1, "records 4 to 4 are damaged");
+    struct beck *db = expect_recovered(5, 1, "record 4 is damaged");
     append_records(open_topic(db), 5, 6);
     read_all(db);
     ck_assert_uint_eq(gap_from, 4);
