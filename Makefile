@@ -17,9 +17,12 @@ T ?=
 TESTS ?=
 ROUNDS ?= 3
 WERROR ?= -Werror
+LINK ?= a
 Q := $(if $(V),,@)
 say = $(if $(V),@:,@printf '  %-5s %s\n')
 comma := ,
+VERSION := $(shell sed -n 's/^.define BECK_VERSION "\(.*\)"/\1/p' include/beck.h)
+SONAME := libbeck.so.$(firstword $(subst ., ,$(VERSION)))
 
 # Compression codecs, as pkg-config calls them: what is installed is built in. None: make CODECS=
 CODECS ?= zlib snappy liblz4 libzstd
@@ -33,8 +36,16 @@ CODEC_FLAGS := $(foreach c,$(CODECS_FOUND),$(with_$c) $(shell pkg-config --cflag
 CODEC_LIBS := $(foreach c,$(CODECS_FOUND),$(shell pkg-config --libs $c))
 
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
-BASE := -std=c11 -D_GNU_SOURCE -g -pthread $(WARN) -MMD -MP $(CODEC_FLAGS) $(CFLAGS)
-RELEASE := $(BASE) -O2 -fPIC
+BASE := -std=c11 -D_GNU_SOURCE -g -pthread $(WARN) -MMD -MP $(CODEC_FLAGS) $(CPPFLAGS) $(CFLAGS)
+# The release is hardened with what the compiler takes; HARDEN= and HARDEN_LINK= leave it out.
+takes = $(foreach f,$(1),$(shell $(CC) -O2 -Werror $f -include stdio.h -fsyntax-only -x c /dev/null \
+    2>/dev/null && echo $f))
+FORTIFY = $(if $(findstring FORTIFY,$(CPPFLAGS) $(CFLAGS)),,$(firstword \
+    $(call takes,-D_FORTIFY_SOURCE=3 -D_FORTIFY_SOURCE=2)))
+HARDEN ?= $(FORTIFY) $(call takes,-fstack-protector-strong -fstack-clash-protection \
+    -fcf-protection -mbranch-protection=standard)
+HARDEN_LINK ?= -Wl,-z,relro,-z,now,-z,noexecstack
+RELEASE := -O2 -fPIC $(HARDEN) $(BASE)
 DEV := $(BASE) $(WERROR) -Og -DBECK_DEBUG $(if $(TINY),-DBECK_TINY)
 ifneq ($(SAN),)
 DEV += -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -83,21 +94,25 @@ $(BUILD)/libbeck.a: $(BUILD)/beck.o
 	$(Q)rm -f $@
 	$(Q)ar rcs $@ $<
 
-$(BUILD)/libbeck.so.0: $(BUILD)/beck.o src/beck.map
+$(BUILD)/libbeck.so.$(VERSION): $(BUILD)/beck.o src/beck.map
 	$(call say) LINK $@
-	$(Q)$(CC) -shared -pthread -Wl,-soname,libbeck.so.0,--version-script=src/beck.map,--no-undefined \
-	    $(LDFLAGS) -o $@ $< $(CODEC_LIBS)
+	$(Q)$(CC) -shared -pthread -Wl,-soname,$(SONAME),--version-script=src/beck.map,--no-undefined \
+	    $(HARDEN_LINK) $(LDFLAGS) -o $@ $< $(CODEC_LIBS)
 
-$(BUILD)/libbeck.so: $(BUILD)/libbeck.so.0
-	$(Q)ln -sf libbeck.so.0 $@
+$(BUILD)/$(SONAME): $(BUILD)/libbeck.so.$(VERSION)
+	$(Q)ln -sf $(<F) $@
+
+$(BUILD)/libbeck.so: $(BUILD)/$(SONAME)
+	$(Q)ln -sf $(<F) $@
 
 $(BUILD)/shell/%.o: shell/%.c $(BUILD)/beck.h | $(BUILD)/shell/
 	$(call say) CC $@
 	$(Q)$(CC) $(RELEASE) -I$(BUILD) -c -o $@ $<
 
-$(BUILD)/beck: $(SHELL_OBJECTS) $(BUILD)/libbeck.a
+# LINK=so makes it need libbeck.so, as distributions want it.
+$(BUILD)/beck: $(SHELL_OBJECTS) $(BUILD)/libbeck.$(LINK)
 	$(call say) LINK $@
-	$(Q)$(CC) -pthread $(LDFLAGS) -o $@ $^ $(CODEC_LIBS)
+	$(Q)$(CC) -pie -pthread $(HARDEN_LINK) $(LDFLAGS) -o $@ $^ $(CODEC_LIBS)
 
 $(BUILD)/example/%: example/%.c $(BUILD)/libbeck.a | $(BUILD)/example/
 	$(call say) LINK $@
@@ -193,10 +208,12 @@ $(BUILD)/bench-beck: $(BENCH_OBJECTS) $(BUILD)/libbeck.a
 bench: $(BUILD)/bench-beck ## measure, beside SQLite and LMDB when they are installed
 	$(BUILD)/bench-beck $(ARGS)
 
+include packaging/packaging.mk
+
 clean: ## remove build/
 	rm -rf $(BUILD)
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile packaging/packaging.mk | expand -t 20
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)

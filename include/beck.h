@@ -67,7 +67,9 @@ extern "C" {
 #define BECK_VERSION "0.1.0"
 #define BECK_VERSION_NUMBER 1000 /* major * 1000000 + minor * 1000 + patch */
 
+/* The version of the library, as BECK_VERSION was when it was built. */
 BECK_API const char *beck_version(void);
+/* The same as a number, for comparing. */
 BECK_API int32_t beck_version_number(void);
 
 /* ---- Status codes
@@ -279,7 +281,7 @@ BECK_API int beck_topic_describe(beck *db, const char *name, const beck_topic_in
  * They are different things and stay so. */
 #define BECK_ANY_PARTITION (-1)
 /* Append: now, by the kernel's coarse clock, which may be a tick (up to 10 ms) behind. */
-#define BECK_NO_TIMESTAMP ((int64_t)0)
+#define BECK_NO_TIMESTAMP INT64_C(0)
 
 typedef struct beck_header {
     const char *name; /* UTF-8, not NUL-terminated when read */

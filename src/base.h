@@ -20,6 +20,8 @@
 #endif
 
 #define PRINTF_LIKE(at, first) __attribute__((format(printf, at, first)))
+/* For what some configuration of the build has no use for. */
+#define MAYBE_UNUSED __attribute__((unused))
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 

@@ -39,14 +39,14 @@ typedef int compress_function(void **tool, const uint8_t *data, size_t bytes, ui
 typedef int decompress_function(void **tool, const uint8_t *data, size_t bytes, size_t limit,
                                 struct buf *out);
 
-/* ---- What all of them need ---- */
+/* ---- What most of them need ---- */
 
-static int no_memory(void)
+MAYBE_UNUSED static int no_memory(void)
 {
     return err_set(BECK_NOMEM, "out of memory");
 }
 
-static int damaged(const char *codec)
+MAYBE_UNUSED static int damaged(const char *codec)
 {
     return err_set(BECK_CORRUPT, "what %s compressed is damaged", codec);
 }
@@ -57,14 +57,14 @@ static int too_large(size_t limit)
 }
 
 /* Room for more output behind out->size, as long as the limit allows it. */
-static int more_room(struct buf *out, size_t limit)
+MAYBE_UNUSED static int more_room(struct buf *out, size_t limit)
 {
     if (out->size < min_u64(out->capacity, limit)) return 0;
     if (out->size >= limit) return too_large(limit - 1);
     return buf_reserve(out, min_u64(max_u64(2 * out->size, OUT_BYTES_FIRST), limit));
 }
 
-static size_t out_room(const struct buf *out, size_t limit)
+MAYBE_UNUSED static size_t out_room(const struct buf *out, size_t limit)
 {
     return min_u64(out->capacity, limit) - out->size;
 }
