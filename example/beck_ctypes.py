@@ -70,14 +70,15 @@ class _ConsumerConfig(_Sized):
                 ("start", c_uint32), ("flags", c_uint32), ("start_value", c_int64)]
 
 
-class _EventInfo(ctypes.Structure):
-    _fields_ = [("type", c_int32), ("cause", c_int32), ("topic", c_char_p), ("partition", c_int32),
+class _EventInfo(_Sized):
+    _fields_ = [("size", c_size_t), ("type", c_int32), ("cause", c_int32), ("topic", c_char_p), ("partition", c_int32),
                 ("reserved", c_int32), ("from_", c_int64), ("to", c_int64)]
 
 
-class _CheckSummary(ctypes.Structure):
-    _fields_ = [(name, c_uint64)
-                for name in "records batches segments bytes findings unread".split()]
+class _CheckSummary(_Sized):
+    _fields_ = [("size", c_size_t)]
+    _fields_ += [(name, c_uint64)
+                 for name in "records batches segments bytes findings unread".split()]
 
 
 _FINDING = ctypes.CFUNCTYPE(c_int, c_void_p, c_char_p)

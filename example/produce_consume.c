@@ -99,7 +99,7 @@ static void print_record(const beck_record *r)
 /* Records that will never come are told once; a program that must not miss any stops here. */
 static int print_gap(beck *db, beck_consumer *consumer)
 {
-    beck_event_info event = {0};
+    beck_event_info event = {.size = sizeof event};
     int rc = beck_event(consumer, &event);
     if (rc < 0) return report(db, "event", rc);
     if (event.type == BECK_EVENT_GAP)

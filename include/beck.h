@@ -35,10 +35,9 @@
  *  - Keep the file on a local file system: ext4, xfs, btrfs or tmpfs. Network and pass-through file
  *    systems are refused (BECK_FILESYSTEM).
  *  - A handle is not inherited: after fork() the child opens its own; the parent's gives
- *  BECK_FORKED.
+ *    BECK_FORKED.
  *  - Write permission on the file is full trust: every writer can damage it. Opening and reading a
- *  file
- *    from a stranger is safe.
+ *    file from a stranger is safe.
  *  - The library starts no threads, installs no signal handlers, prints nothing and never exits.
  *
  * Threads: a handle `beck` and its topics may be used by any number of threads at once. A consumer
@@ -61,9 +60,9 @@ extern "C" {
 #define BECK_API
 #endif
 
-/* ---- Version
- * --------------------------------------------------------------------------------------- Header
- * and library should be the same: assert(beck_version_number() == BECK_VERSION_NUMBER). */
+/* ---- Version ---- */
+/* Header and library should be the same: assert(beck_version_number() == BECK_VERSION_NUMBER). */
+
 #define BECK_VERSION "0.1.0"
 #define BECK_VERSION_NUMBER 1000 /* major * 1000000 + minor * 1000 + patch */
 
@@ -72,10 +71,11 @@ BECK_API const char *beck_version(void);
 /* The same as a number, for comparing. */
 BECK_API int32_t beck_version_number(void);
 
-/* ---- Status codes
- * ---------------------------------------------------------------------------------- Functions
- * return int: 0 is success, a negative value an error, a positive one a documented outcome that is
- * no error. Values never change. The last column is the class: what to do (beck_status_class). */
+/* ---- Status codes ---- */
+/* Functions return int: 0 is success, a negative value an error, a positive one a documented
+ * outcome that is no error. Values never change. The last column is the class: what to do
+ * (beck_status_class). */
+
 #define BECK_STATUS_LIST(X)                                                                        \
     X(OK, 0, "success", NONE)                                                                      \
     X(EVENT, 1, "something happened on the consumer: see beck_event", NONE)                        \
@@ -124,17 +124,18 @@ BECK_API const char *beck_status_name(int status);
 /* What to do: one of enum beck_status_class. */
 BECK_API int beck_status_class(int status);
 
-/* ---- Objects
- * --------------------------------------------------------------------------------------- */
+/* ---- Objects ---- */
 typedef struct beck beck;             /* one handle on one file */
 typedef struct beck_topic beck_topic; /* a topic opened for appending */
 /* a reader with a position in every partition it reads */
 typedef struct beck_consumer beck_consumer;
 
-/* ---- Open and close
- * -------------------------------------------------------------------------------- Option structs
- * begin with their size in bytes (sizeof); zero always means the default. A larger struct from a
- * newer header is accepted as long as what this library does not know is zero. */
+/* ---- Open and close ---- */
+/* Structs that the caller owns begin with their size in bytes (sizeof), which the caller sets, so
+ * that header and library may be of different versions. In options zero always means the default;
+ * what an older library does not know must be zero. Of results a caller gets what it has room for,
+ * and zeros for the rest. */
+
 /* never write a byte; records are copied, wake-ups take up to 100 ms */
 #define BECK_OPEN_READONLY 1u
 #define BECK_OPEN_NO_CREATE 2u /* a missing file is BECK_NOT_FOUND instead of a new file */
@@ -187,9 +188,9 @@ BECK_API int beck_sync(beck *db);
  * was wrong. Valid until close. */
 BECK_API const char *beck_recovery_report(beck *db);
 
-/* ---- Topics
- * ---------------------------------------------------------------------------------------- A name
- * is 1 to 249 characters of [A-Za-z0-9._-], neither "." nor "..". */
+/* ---- Topics ---- */
+/* A name is 1 to 249 characters of [A-Za-z0-9._-], neither "." nor "..". */
+
 #define BECK_TOPIC_NAME_MAX 249
 #define BECK_PARTITIONS_MAX 1024
 #define BECK_KEY_MAX 65536u      /* bytes */
@@ -264,21 +265,21 @@ typedef struct beck_partition_info {
 
 typedef struct beck_topic_info {
     const char *name;
-    uint64_t id;                           /* never reused in this file */
-    beck_topic_config config;              /* with defaults filled in */
-    const beck_partition_info *partitions; /* config.partitions of them */
+    uint64_t id;                                  /* never reused in this file */
+    const beck_topic_config *config;              /* with defaults filled in */
+    const beck_partition_info *const *partitions; /* config->partitions pointers */
 } beck_topic_info;
 
-/* All topics, ordered by name. *topics is valid until the next list or describe by this thread on
- * this handle. */
-BECK_API int beck_topic_list(beck *db, const beck_topic_info **topics, size_t *count);
+/* All topics, ordered by name: *topics points to *count pointers. Valid until the next list or
+ * describe by this thread on this handle. */
+BECK_API int beck_topic_list(beck *db, const beck_topic_info *const **topics, size_t *count);
 /* One topic, as above. NOT_FOUND. */
 BECK_API int beck_topic_describe(beck *db, const char *name, const beck_topic_info **topic);
 
-/* ---- Records and appending
- * ------------------------------------------------------------------------- A NULL key or value
- * pointer is null (Kafka's null, a tombstone as value); a pointer with size 0 is the empty string.
- * They are different things and stay so. */
+/* ---- Records and appending ---- */
+/* A NULL key or value pointer is null (Kafka's null, a tombstone as value); a pointer with size 0
+ * is the empty string. They are different things and stay so. */
+
 #define BECK_ANY_PARTITION (-1)
 /* Append: now, by the kernel's coarse clock, which may be a tick (up to 10 ms) behind. */
 #define BECK_NO_TIMESTAMP INT64_C(0)
@@ -340,8 +341,7 @@ BECK_API int beck_append_with(beck_topic *topic, int32_t partition, const beck_r
  * partitions). */
 BECK_API int32_t beck_partition_for_key(const void *key, size_t key_size, int32_t partitions);
 
-/* ---- Consuming
- * ------------------------------------------------------------------------------------- */
+/* ---- Consuming ---- */
 enum beck_start {
     BECK_START_BEGINNING = 0, /* the oldest record */
     BECK_START_END = 1,       /* what comes after now */
@@ -402,6 +402,7 @@ enum beck_gap_cause {
 };
 
 typedef struct beck_event_info {
+    size_t size;   /* sizeof(beck_event_info), set by the caller */
     int32_t type;  /* enum beck_event_type */
     int32_t cause; /* enum beck_gap_cause */
     const char *topic;
@@ -422,9 +423,9 @@ BECK_API int beck_seek(beck_consumer *consumer, const char *topic, int32_t parti
 BECK_API int beck_position(beck_consumer *consumer, const char *topic, int32_t partition,
                            int64_t *offset);
 
-/* ---- Looking at the file
- * --------------------------------------------------------------------------- */
+/* ---- Looking at the file ---- */
 typedef struct beck_stat_info {
+    size_t size;               /* sizeof(beck_stat_info), set by the caller */
     uint64_t file_bytes;       /* size of the file */
     uint64_t used_bytes;       /* taken by topics, catalog, coordination and what was deleted */
     uint64_t free_bytes;       /* inside the file, ready for reuse */
@@ -447,10 +448,10 @@ typedef struct beck_stat_info {
 /* Sizes and counts of the file as it is now. */
 BECK_API int beck_stat(beck *db, beck_stat_info *info);
 
-/* ---- Who has the file open
- * ------------------------------------------------------------------------- A look from outside,
- * for people and their monitoring: each fact is true of some moment, all of them together of none.
- * Read-only handles take no lock, hold nobody up, and cannot be listed. */
+/* ---- Who has the file open ---- */
+/* A look from outside, for people and their monitoring: each fact is true of some moment, all of
+ * them together of none. Read-only handles take no lock, hold nobody up, and cannot be listed. */
+
 enum beck_handle_state {
     BECK_HANDLE_ALIVE = 1,
     BECK_HANDLE_STOPPED =
@@ -510,6 +511,7 @@ typedef struct beck_handle_info {
 BECK_API int beck_handles(beck *db, const beck_handle_info *const **list, size_t *count);
 
 typedef struct beck_check_summary {
+    size_t size; /* sizeof(beck_check_summary), set by the caller */
     uint64_t records;
     uint64_t batches;
     uint64_t segments;

@@ -93,7 +93,7 @@ static int check(struct checking *c)
 {
     int rc = session_open(&c->session, BECK_OPEN_READONLY | BECK_OPEN_NO_CREATE);
     if (rc < 0) return rc == BECK_CORRUPT ? EXIT_DAMAGE : EXIT_ERROR;
-    beck_check_summary summary = {0};
+    beck_check_summary summary = {.size = sizeof summary};
     clock_gettime(CLOCK_MONOTONIC, &c->began);
     c->progress = isatty(STDERR_FILENO) && !c->session.quiet;
     out_open(&c->out);

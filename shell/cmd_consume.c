@@ -202,7 +202,7 @@ static int list_endings(struct reading *r)
         int rc = beck_topic_describe(r->session.db, r->config.topics[t], &info);
         if (rc < 0) return session_error(&r->session);
         bool chosen = r->config.partition_count > 0;
-        size_t count = chosen ? r->config.partition_count : info->config.partitions;
+        size_t count = chosen ? r->config.partition_count : info->config->partitions;
         for (size_t i = 0; i < count; i++)
             find_ending(r, info->name, chosen ? r->partitions[i] : (int32_t)i);
     }
@@ -228,8 +228,8 @@ static void skip_to_end(struct reading *r, const struct ending *ending)
 {
     const beck_topic_info *info = NULL;
     if (beck_topic_describe(r->session.db, ending->topic, &info) < 0) return;
-    if (ending->partition >= (int64_t)info->config.partitions) return;
-    int64_t end = info->partitions[ending->partition].end_offset;
+    if (ending->partition >= (int64_t)info->config->partitions) return;
+    int64_t end = info->partitions[ending->partition]->end_offset;
     beck_seek(r->consumer, ending->topic, ending->partition, end);
 }
 
@@ -252,7 +252,7 @@ static void write_records(struct reading *r, const beck_record *records, size_t 
 static void tell_gap(struct reading *r)
 {
     static const char *const causes[] = {"unknown", "damaged", "deleted", "lost in a power cut"};
-    beck_event_info event = {0};
+    beck_event_info event = {.size = sizeof event};
     if (beck_event(r->consumer, &event) < 0 || event.type != BECK_EVENT_GAP) return;
     if (event.cause == BECK_GAP_CORRUPT || event.cause == BECK_GAP_LOST) r->damaged = true;
     if (r->session.quiet) return;

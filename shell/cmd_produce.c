@@ -322,13 +322,13 @@ static int look_at_topic(struct producer *p)
     const beck_topic_info *info = NULL;
     int rc = beck_topic_describe(p->session.db, p->name, &info);
     if (rc < 0) return session_error(&p->session);
-    size_t largest = info->config.max_message_bytes;
+    size_t largest = info->config->max_message_bytes;
     bool packs = p->options.compression > BECK_COMPRESSION_NONE ||
-                 info->config.compression != BECK_COMPRESSION_PRODUCER;
+                 info->config->compression != BECK_COMPRESSION_PRODUCER;
     if (packs && largest < LINE_BYTES_PACKED) largest = LINE_BYTES_PACKED;
-    if (p->partition >= (int64_t)info->config.partitions) {
+    if (p->partition >= (int64_t)info->config->partitions) {
         fprintf(stderr, "beck: %s: topic '%s' has no partition %d, it has %u\n", p->session.path,
-                p->name, p->partition, info->config.partitions);
+                p->name, p->partition, info->config->partitions);
         return EXIT_ERROR;
     }
     p->batch_limit = largest < BATCH_BYTES ? largest : BATCH_BYTES;

@@ -16,8 +16,8 @@ enum { OPTION_JSON = ARGS_LONG, OPTION_PROMETHEUS };
 struct topic_totals stat_totals(const beck_topic_info *topic)
 {
     struct topic_totals totals = {0};
-    for (uint32_t i = 0; i < topic->config.partitions; i++) {
-        const beck_partition_info *p = &topic->partitions[i];
+    for (uint32_t i = 0; i < topic->config->partitions; i++) {
+        const beck_partition_info *p = topic->partitions[i];
         totals.ended += (uint64_t)p->end_offset;
         totals.records += (uint64_t)(p->end_offset - p->start_offset);
         if (p->end_offset > p->stable_offset)
@@ -31,7 +31,7 @@ struct topic_totals stat_totals(const beck_topic_info *topic)
 
 const char *stat_sync_name(const beck_topic_info *topic)
 {
-    return topic->config.sync == BECK_SYNC_OS ? "os" : "sync";
+    return topic->config->sync == BECK_SYNC_OS ? "os" : "sync";
 }
 
 const char *stat_state_name(int32_t state)
@@ -52,8 +52,8 @@ static void add_up(struct snapshot *s)
     s->info.partitions = s->info.segments = 0;
     s->info.topics_bytes = 0;
     for (size_t i = 0; i < s->topic_count; i++) {
-        struct topic_totals totals = stat_totals(&s->topics[i]);
-        s->info.partitions += s->topics[i].config.partitions;
+        struct topic_totals totals = stat_totals(s->topics[i]);
+        s->info.partitions += s->topics[i]->config->partitions;
         s->info.segments += (uint32_t)totals.segments;
         s->info.topics_bytes += totals.bytes;
     }
@@ -62,6 +62,7 @@ static void add_up(struct snapshot *s)
 static int take(struct session *session, struct snapshot *s)
 {
     struct timespec now;
+    s->info.size = sizeof s->info;
     int rc = beck_stat(session->db, &s->info);
     if (rc >= 0) rc = beck_topic_list(session->db, &s->topics, &s->topic_count);
     if (rc >= 0) rc = beck_handles(session->db, &s->handles, &s->handle_count);
@@ -111,8 +112,8 @@ static void compare(struct history *h, struct snapshot *s)
     struct before *now = must_alloc(NULL, (count + 1) * sizeof *now);
     h->rates = must_alloc(h->rates, (count + 1) * sizeof *h->rates);
     for (size_t i = 0; i < count; i++) {
-        struct topic_totals totals = stat_totals(&s->topics[i]);
-        now[i] = (struct before){s->topics[i].id, totals.ended, totals.data_bytes};
+        struct topic_totals totals = stat_totals(s->topics[i]);
+        now[i] = (struct before){s->topics[i]->id, totals.ended, totals.data_bytes};
         h->rates[i] =
             rates_of(find_before(h, now[i].id, i), &totals, (double)(at_ms - h->at_ms) / 1000);
     }
@@ -197,16 +198,16 @@ static void print_topics(struct out *out, const struct snapshot *s, bool human)
                                          ">BYTES",   ">SHARE",      "SYNC"};
     struct table table = {.titles = titles, .columns = sizeof titles / sizeof *titles};
     for (size_t i = 0; i < s->topic_count; i++) {
-        struct topic_totals totals = stat_totals(&s->topics[i]);
-        table_add(&table, "%s", s->topics[i].name);
-        table_add(&table, "%" PRIu32, s->topics[i].config.partitions);
+        struct topic_totals totals = stat_totals(s->topics[i]);
+        table_add(&table, "%s", s->topics[i]->name);
+        table_add(&table, "%" PRIu32, s->topics[i]->config->partitions);
         table_add(&table, "%" PRIu64, totals.segments);
         table_add(&table, "%" PRIu64, totals.records);
         table_add(&table, "%" PRIu64, totals.unstable);
         table_add_bytes(&table, totals.data_bytes, human);
         table_add_bytes(&table, totals.bytes, human);
         table_add(&table, "%.1f%%", 100 * share_of(s, totals.bytes));
-        table_add(&table, "%s", stat_sync_name(&s->topics[i]));
+        table_add(&table, "%s", stat_sync_name(s->topics[i]));
     }
     if (s->topic_count > 0) out_printf(out, "\n");
     if (s->topic_count > 0) print_table(out, &table, human);
@@ -283,13 +284,13 @@ static void print_rates(struct out *out, const struct snapshot *s, bool human)
     struct topic_totals all = {0};
     struct topic_rates sum = {0};
     for (size_t i = 0; i < s->topic_count; i++) {
-        struct topic_totals totals = stat_totals(&s->topics[i]);
+        struct topic_totals totals = stat_totals(s->topics[i]);
         all.records += totals.records;
         all.unstable += totals.unstable;
         sum.records += s->rates[i].records;
         sum.bytes += s->rates[i].bytes;
         if (s->rates[i].records > 0 || totals.unstable > 0)
-            add_rates(&table, s, s->topics[i].name, &totals, s->rates[i], human);
+            add_rates(&table, s, s->topics[i]->name, &totals, s->rates[i], human);
     }
     add_rates(&table, s, "(all)", &all, sum, human); /* no topic can be called that */
     print_table(out, &table, human);
@@ -299,17 +300,17 @@ static void print_rates(struct out *out, const struct snapshot *s, bool human)
 /* ---- As JSON ---- */
 static void json_topic(struct out *out, const struct snapshot *s, size_t i)
 {
-    struct topic_totals totals = stat_totals(&s->topics[i]);
+    struct topic_totals totals = stat_totals(s->topics[i]);
     out_printf(out, "%s{\"topic\":", i == 0 ? "" : ",");
-    json_text(out, s->topics[i].name);
+    json_text(out, s->topics[i]->name);
     out_printf(out, ",\"partitions\":%" PRIu32 ",\"segments\":%" PRIu64,
-               s->topics[i].config.partitions, totals.segments);
+               s->topics[i]->config->partitions, totals.segments);
     out_printf(out, ",\"records\":%" PRIu64 ",\"unstable\":%" PRIu64, totals.records,
                totals.unstable);
     out_printf(out, ",\"data_bytes\":%" PRIu64 ",\"bytes\":%" PRIu64, totals.data_bytes,
                totals.bytes);
     out_printf(out, ",\"share\":%.4f,\"sync\":\"%s\"", share_of(s, totals.bytes),
-               stat_sync_name(&s->topics[i]));
+               stat_sync_name(s->topics[i]));
     if (s->rates != NULL)
         out_printf(out, ",\"records_per_second\":%.1f,\"bytes_per_second\":%.1f",
                    s->rates[i].records, s->rates[i].bytes);

@@ -115,8 +115,8 @@ struct totals {
 static struct totals add_up(const beck_topic_info *topic)
 {
     struct totals totals = {0};
-    for (uint32_t i = 0; i < topic->config.partitions; i++) {
-        const beck_partition_info *partition = &topic->partitions[i];
+    for (uint32_t i = 0; i < topic->config->partitions; i++) {
+        const beck_partition_info *partition = topic->partitions[i];
         totals.records += (uint64_t)(partition->end_offset - partition->start_offset);
         totals.bytes += partition->bytes;
         totals.segments += partition->segments;
@@ -124,33 +124,33 @@ static struct totals add_up(const beck_topic_info *topic)
     return totals;
 }
 
-static void list_as_json(struct out *out, const beck_topic_info *topics, size_t count)
+static void list_as_json(struct out *out, const beck_topic_info *const *topics, size_t count)
 {
     out_printf(out, "[");
     for (size_t i = 0; i < count; i++) {
-        struct totals totals = add_up(&topics[i]);
+        struct totals totals = add_up(topics[i]);
         out_printf(out, "%s\n{\"topic\":", i == 0 ? "" : ",");
-        json_text(out, topics[i].name);
+        json_text(out, topics[i]->name);
         out_printf(out, ",\"partitions\":%" PRIu32 ",\"records\":%" PRIu64,
-                   topics[i].config.partitions, totals.records);
+                   topics[i]->config->partitions, totals.records);
         out_printf(out, ",\"bytes\":%" PRIu64 ",\"segments\":%" PRIu64 ",\"sync\":\"%s\"}",
-                   totals.bytes, totals.segments, sync_name(topics[i].config.sync));
+                   totals.bytes, totals.segments, sync_name(topics[i]->config->sync));
     }
     out_printf(out, count == 0 ? "]\n" : "\n]\n");
 }
 
-static void list_as_text(struct out *out, const beck_topic_info *topics, size_t count)
+static void list_as_text(struct out *out, const beck_topic_info *const *topics, size_t count)
 {
     static const char *const titles[] = {"TOPIC", ">PARTITIONS", ">RECORDS", ">BYTES", "SYNC"};
     struct table table = {.titles = titles, .columns = sizeof titles / sizeof *titles};
     bool human = isatty(STDOUT_FILENO);
     for (size_t i = 0; i < count; i++) {
-        struct totals totals = add_up(&topics[i]);
-        table_add(&table, "%s", topics[i].name);
-        table_add(&table, "%" PRIu32, topics[i].config.partitions);
+        struct totals totals = add_up(topics[i]);
+        table_add(&table, "%s", topics[i]->name);
+        table_add(&table, "%" PRIu32, topics[i]->config->partitions);
         table_add(&table, "%" PRIu64, totals.records);
         table_add_bytes(&table, totals.bytes, human);
-        table_add(&table, "%s", sync_name(topics[i].config.sync));
+        table_add(&table, "%s", sync_name(topics[i]->config->sync));
     }
     if (human)
         table_print(out, &table);
@@ -174,13 +174,13 @@ static void describe_as_json(struct out *out, const beck_topic_info *topic)
     out_printf(out, "{\"topic\":");
     json_text(out, topic->name);
     out_printf(out, ",\"id\":%" PRIu64 ",\"sync\":\"%s\"", topic->id,
-               sync_name(topic->config.sync));
-    out_printf(out, ",\"max.message.bytes\":%" PRIu32, topic->config.max_message_bytes);
-    out_printf(out, ",\"segment.bytes\":%" PRIu32, topic->config.segment_bytes);
+               sync_name(topic->config->sync));
+    out_printf(out, ",\"max.message.bytes\":%" PRIu32, topic->config->max_message_bytes);
+    out_printf(out, ",\"segment.bytes\":%" PRIu32, topic->config->segment_bytes);
     out_printf(out, ",\"flush.ms\":%" PRIu32 ",\"compression.type\":\"%s\",\"partitions\":[",
-               topic->config.flush_ms, beck_compression_name(topic->config.compression));
-    for (uint32_t i = 0; i < topic->config.partitions; i++)
-        describe_partition_as_json(out, &topic->partitions[i], i);
+               topic->config->flush_ms, beck_compression_name(topic->config->compression));
+    for (uint32_t i = 0; i < topic->config->partitions; i++)
+        describe_partition_as_json(out, topic->partitions[i], i);
     out_printf(out, "]}");
 }
 
@@ -191,12 +191,12 @@ static void describe_as_text(struct out *out, const beck_topic_info *topic)
     struct table table = {.titles = titles, .columns = sizeof titles / sizeof *titles};
     bool human = isatty(STDOUT_FILENO);
     out_printf(out, "topic %s  sync=%s max.message.bytes=%" PRIu32, topic->name,
-               sync_name(topic->config.sync), topic->config.max_message_bytes);
+               sync_name(topic->config->sync), topic->config->max_message_bytes);
     out_printf(out, " segment.bytes=%" PRIu32 " flush.ms=%" PRIu32 " compression.type=%s\n",
-               topic->config.segment_bytes, topic->config.flush_ms,
-               beck_compression_name(topic->config.compression));
-    for (uint32_t i = 0; i < topic->config.partitions; i++) {
-        const beck_partition_info *partition = &topic->partitions[i];
+               topic->config->segment_bytes, topic->config->flush_ms,
+               beck_compression_name(topic->config->compression));
+    for (uint32_t i = 0; i < topic->config->partitions; i++) {
+        const beck_partition_info *partition = topic->partitions[i];
         table_add(&table, "%" PRIu32, i);
         table_add(&table, "%" PRId64, partition->start_offset);
         table_add(&table, "%" PRId64, partition->end_offset);
@@ -207,16 +207,17 @@ static void describe_as_text(struct out *out, const beck_topic_info *topic)
     table_print(out, &table);
 }
 
-static void describe_all(struct out *out, const beck_topic_info *topics, size_t count, bool json)
+static void describe_all(struct out *out, const beck_topic_info *const *topics, size_t count,
+                         bool json)
 {
     if (json) out_printf(out, "[");
     for (size_t i = 0; i < count; i++) {
         if (json && i > 0) out_printf(out, ",");
         if (json || i > 0) out_printf(out, "\n");
         if (json)
-            describe_as_json(out, &topics[i]);
+            describe_as_json(out, topics[i]);
         else
-            describe_as_text(out, &topics[i]);
+            describe_as_text(out, topics[i]);
     }
     if (json) out_printf(out, count == 0 ? "]\n" : "\n]\n");
 }
@@ -236,7 +237,7 @@ static int read_json_option(const struct command *self, int argc, char **argv, i
 
 static int run_list(const struct command *self, int argc, char **argv)
 {
-    const beck_topic_info *topics = NULL;
+    const beck_topic_info *const *topics = NULL;
     size_t count = 0;
     bool json = false;
     int status = read_json_option(self, argc, argv, 1, &json);
@@ -256,7 +257,8 @@ static int run_list(const struct command *self, int argc, char **argv)
 
 static int run_describe(const struct command *self, int argc, char **argv)
 {
-    const beck_topic_info *topics = NULL;
+    const beck_topic_info *one = NULL;
+    const beck_topic_info *const *topics = &one;
     size_t count = 1;
     bool json = false;
     int status = read_json_option(self, argc, argv, 2, &json);
@@ -264,7 +266,7 @@ static int run_describe(const struct command *self, int argc, char **argv)
     struct session session = {.path = argv[optind]};
     const char *topic = argv[optind + 1]; /* NULL: all of them */
     if (session_open(&session, BECK_OPEN_READONLY | BECK_OPEN_NO_CREATE) < 0) return EXIT_ERROR;
-    int rc = topic != NULL ? beck_topic_describe(session.db, topic, &topics)
+    int rc = topic != NULL ? beck_topic_describe(session.db, topic, &one)
                            : beck_topic_list(session.db, &topics, &count);
     if (rc < 0) {
         bool named = topic != NULL;
@@ -274,7 +276,7 @@ static int run_describe(const struct command *self, int argc, char **argv)
     struct out out;
     out_open(&out);
     if (json && topic != NULL) {
-        describe_as_json(&out, topics);
+        describe_as_json(&out, one);
         out_printf(&out, "\n");
     } else {
         describe_all(&out, topics, count, json);

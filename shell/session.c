@@ -36,10 +36,10 @@ static void suggest_file(const char *path)
     for (size_t i = 0; i < count; i++) free(names[i]);
 }
 
-static void suggest_topic(const char *topic, const beck_topic_info *topics, size_t count)
+static void suggest_topic(const char *topic, const beck_topic_info *const *topics, size_t count)
 {
     const char **names = must_alloc(NULL, (count + 1) * sizeof *names);
-    for (size_t i = 0; i < count; i++) names[i] = topics[i].name;
+    for (size_t i = 0; i < count; i++) names[i] = topics[i]->name;
     size_t near = nearest_word(topic, names, count);
     if (near < count) fprintf(stderr, " (did you mean '%s'?)", names[near]);
     fprintf(stderr, count == 0 ? "; the file has no topics" : "; the file has");
@@ -59,7 +59,7 @@ int session_error(const struct session *session)
 
 int session_topic_error(const struct session *session, int rc, const char *topic)
 {
-    const beck_topic_info *topics = NULL;
+    const beck_topic_info *const *topics = NULL;
     size_t count = 0;
     if (rc != BECK_NOT_FOUND) return session_error(session);
     rc = beck_topic_list(session->db, &topics, &count);

@@ -11,7 +11,7 @@ struct topic_rates {
 struct snapshot {
     const char *path;
     beck_stat_info info;
-    const beck_topic_info *topics;
+    const beck_topic_info *const *topics;
     size_t topic_count;
     const beck_handle_info *const *handles;
     size_t handle_count;

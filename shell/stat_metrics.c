@@ -127,9 +127,9 @@ static void topic_info_metric(struct out *out, const struct snapshot *s)
     family(out, "beck_topic_info", "gauge", "The settings of a topic; always 1.");
     for (size_t i = 0; i < s->topic_count; i++) {
         begin(out, "beck_topic_info", s);
-        label(out, "topic", s->topics[i].name);
-        label(out, "sync", stat_sync_name(&s->topics[i]));
-        out_printf(out, ",partitions=\"%" PRIu32 "\"", s->topics[i].config.partitions);
+        label(out, "topic", s->topics[i]->name);
+        label(out, "sync", stat_sync_name(s->topics[i]));
+        out_printf(out, ",partitions=\"%" PRIu32 "\"", s->topics[i]->config->partitions);
         end(out, 1);
     }
 }
@@ -167,11 +167,11 @@ static void partition_metrics(struct out *out, const struct snapshot *s)
     for (size_t m = 0; m < sizeof all / sizeof *all; m++) {
         family(out, all[m].name, all[m].type, all[m].help);
         for (size_t i = 0; i < s->topic_count; i++) {
-            for (uint32_t k = 0; k < s->topics[i].config.partitions; k++) {
+            for (uint32_t k = 0; k < s->topics[i]->config->partitions; k++) {
                 begin(out, all[m].name, s);
-                label(out, "topic", s->topics[i].name);
+                label(out, "topic", s->topics[i]->name);
                 out_printf(out, ",partition=\"%" PRIu32 "\"", k);
-                end(out, field_of(&s->topics[i].partitions[k], all[m].field));
+                end(out, field_of(s->topics[i]->partitions[k], all[m].field));
             }
         }
     }

@@ -9,6 +9,8 @@
 #include "handles.h"
 #include "topic.h"
 
+#define STRUCT_BYTES_MAX 65536u
+
 /* Take a caller's struct of any version into ours: shorter ones are extended with zeros, longer
  * ones are accepted when what we do not know is zero. */
 static int take_struct(const void *from, size_t from_size, void *to, size_t to_size,
@@ -18,12 +20,29 @@ static int take_struct(const void *from, size_t from_size, void *to, size_t to_s
     size_t common = from_size < to_size ? from_size : to_size;
     if (from_size < sizeof(size_t))
         return err_set(BECK_INVALID, "%s: set its size field to sizeof first", what);
-    for (size_t i = to_size; i < from_size && i < 65536; i++)
+    for (size_t i = to_size; i < from_size && i < STRUCT_BYTES_MAX; i++)
         if (bytes[i] != 0)
             return err_set(BECK_INVALID, "%s: a field this version does not know is set", what);
     memset(to, 0, to_size);
     memcpy(to, from, common);
     return 0;
+}
+
+/* The other way: as much of ours as the caller has room for, who keeps its size. */
+static void give_struct(const void *from, size_t from_size, void *to, size_t to_size)
+{
+    size_t common = from_size < to_size ? from_size : to_size;
+    memset(to, 0, to_size);
+    memcpy(to, from, common);
+    memcpy(to, &to_size, sizeof to_size);
+}
+
+static int check_size(const void *out, const char *what)
+{
+    size_t size;
+    memcpy(&size, out, sizeof size);
+    if (size >= sizeof size && size <= STRUCT_BYTES_MAX) return 0; /* else it was never set */
+    return err_set(BECK_INVALID, "%s: set its size field to sizeof first", what);
 }
 
 const char *beck_errmsg(beck *db)
@@ -172,7 +191,7 @@ int beck_topic_open(beck *db, const char *name, const beck_topic_config *config,
     return rc < 0 ? rc : topic_open(db, name, &c, topic);
 }
 
-int beck_topic_list(beck *db, const beck_topic_info **topics, size_t *count)
+int beck_topic_list(beck *db, const beck_topic_info *const **topics, size_t *count)
 {
     if (db == NULL || topics == NULL || count == NULL)
         return err_set(BECK_INVALID, "beck_topic_list: a required argument is NULL");
@@ -182,11 +201,14 @@ int beck_topic_list(beck *db, const beck_topic_info **topics, size_t *count)
 
 int beck_topic_describe(beck *db, const char *name, const beck_topic_info **topic)
 {
+    const beck_topic_info *const *list = NULL;
     size_t count;
     if (db == NULL || name == NULL || topic == NULL)
         return err_set(BECK_INVALID, "beck_topic_describe: a required argument is NULL");
     int rc = db_usable(db);
-    return rc < 0 ? rc : topic_list(db, name, topic, &count);
+    if (rc == 0) rc = topic_list(db, name, &list, &count);
+    *topic = rc == 0 ? list[0] : NULL;
+    return rc;
 }
 
 /* ---- Append ---- */
@@ -354,9 +376,14 @@ int beck_wakeup(beck_consumer *consumer)
 
 int beck_event(beck_consumer *consumer, beck_event_info *event)
 {
+    beck_event_info all;
     if (consumer == NULL || event == NULL)
         return err_set(BECK_INVALID, "beck_event: a required argument is NULL");
-    return consumer_event(consumer, event);
+    int rc = check_size(event, "beck_event_info");
+    if (rc < 0) return rc;
+    consumer_event(consumer, &all);
+    give_struct(&all, sizeof all, event, event->size);
+    return 0;
 }
 
 int beck_seek(beck_consumer *consumer, const char *topic, int32_t partition, int64_t offset)
@@ -421,11 +448,9 @@ static void stat_area(beck *db, beck_stat_info *info)
         if (!coord_slot_dead(&db->coord, i)) info->handles++;
 }
 
-int beck_stat(beck *db, beck_stat_info *info)
+static int stat_all(beck *db, beck_stat_info *info)
 {
     struct superblock super;
-    if (db == NULL || info == NULL)
-        return err_set(BECK_INVALID, "beck_stat: a required argument is NULL");
     memset(info, 0, sizeof *info);
     int rc = db_usable(db);
     if (rc == 0) rc = db_follow(db);
@@ -444,6 +469,17 @@ int beck_stat(beck *db, beck_stat_info *info)
     return 0;
 }
 
+int beck_stat(beck *db, beck_stat_info *info)
+{
+    beck_stat_info all;
+    if (db == NULL || info == NULL)
+        return err_set(BECK_INVALID, "beck_stat: a required argument is NULL");
+    int rc = check_size(info, "beck_stat_info");
+    if (rc == 0) rc = stat_all(db, &all);
+    if (rc == 0) give_struct(&all, sizeof all, info, info->size);
+    return rc;
+}
+
 int beck_handles(beck *db, const beck_handle_info *const **list, size_t *count)
 {
     if (db == NULL || list == NULL || count == NULL)
@@ -458,8 +494,12 @@ int beck_handles(beck *db, const beck_handle_info *const **list, size_t *count)
 int beck_check(beck *db, beck_check_callback finding, beck_progress_callback progress,
                void *context, beck_check_summary *summary)
 {
-    if (summary != NULL) memset(summary, 0, sizeof *summary);
+    beck_check_summary all = {0};
     if (db == NULL) return err_set(BECK_INVALID, "beck_check: no handle");
-    int rc = db_usable(db);
-    return rc < 0 ? rc : verify_file(db, finding, progress, context, summary);
+    int rc = summary == NULL ? 0 : check_size(summary, "beck_check_summary");
+    if (rc < 0) return rc;
+    rc = db_usable(db);
+    if (rc == 0) rc = verify_file(db, finding, progress, context, &all);
+    if (summary != NULL) give_struct(&all, sizeof all, summary, summary->size);
+    return rc;
 }

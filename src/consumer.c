@@ -420,10 +420,9 @@ void consumer_wakeup(struct beck_consumer *c)
     if (bell != NULL) coord_stop_waiting(&c->db->coord, bell);
 }
 
-int consumer_event(const struct beck_consumer *c, beck_event_info *event)
+void consumer_event(const struct beck_consumer *c, beck_event_info *event)
 {
     *event = c->event;
-    return 0;
 }
 
 /* ---- Positions ---- */

@@ -437,44 +437,76 @@ static void describe_partition(const struct partition_picture *part, const struc
         .segments = part->count};
 }
 
-/* One block of memory: infos, partitions, names. Holds: catalog mutex. */
-static int fill_list(struct beck *db, struct topic_picture **topics, size_t count,
-                     const beck_topic_info **out)
+/* One block of memory: pointers, infos, settings, partitions' pointers, partitions, names. All of it
+ * reached by pointers, so that each struct may grow. */
+struct list_block {
+    const beck_topic_info **topics;
+    beck_topic_info *infos;
+    beck_topic_config *configs;
+    const beck_partition_info **pointers;
+    beck_partition_info *partitions;
+    char *names;
+};
+
+static int make_block(struct topic_picture **topics, size_t count, struct list_block *b)
 {
     size_t partitions = 0, names = 0;
     for (size_t i = 0; i < count; i++) {
         partitions += topics[i]->partitions;
         names += strlen(topics[i]->name) + 1;
     }
-    size_t bytes =
-        (count + 1) * sizeof(beck_topic_info) + partitions * sizeof(beck_partition_info) + names;
-    beck_topic_info *info = calloc(1, bytes);
-    if (info == NULL) return err_set(BECK_NOMEM, "out of memory");
-    beck_partition_info *parts = (beck_partition_info *)(void *)(info + count + 1);
-    char *name = (char *)(parts + partitions);
-    for (size_t i = 0; i < count; i++) {
-        struct topic_picture *t = topics[i];
-        info[i] = (beck_topic_info){name, t->id, t->config, parts};
-        memcpy(name, t->name, strlen(t->name) + 1);
-        name += strlen(t->name) + 1;
-        for (uint32_t k = 0; k < t->partitions; k++) {
-            struct cell_ref ref;
-            int rc = catalog_cell_of(&db->cat, &t->parts[k], &ref);
-            if (rc < 0) {
-                free(info);
-                return rc;
-            }
-            describe_partition(&t->parts[k], ref.ro, &parts[k]);
-        }
-        parts += t->partitions;
-    }
-    free(pthread_getspecific(list_key));
-    (void)pthread_setspecific(list_key, info);
-    *out = info;
+    size_t each = sizeof *b->topics + sizeof *b->infos + sizeof *b->configs;
+    size_t part = sizeof *b->pointers + sizeof *b->partitions;
+    b->topics = calloc(1, (count + 1) * each + partitions * part + names);
+    if (b->topics == NULL) return err_set(BECK_NOMEM, "out of memory");
+    b->infos = (beck_topic_info *)(void *)(b->topics + count + 1);
+    b->configs = (beck_topic_config *)(void *)(b->infos + count + 1);
+    b->pointers = (const beck_partition_info **)(void *)(b->configs + count + 1);
+    b->partitions = (beck_partition_info *)(void *)(b->pointers + partitions);
+    b->names = (char *)(b->partitions + partitions);
     return 0;
 }
 
-static int list_once_more(struct beck *db, const char *name, const beck_topic_info **topics,
+/* Put one topic at the front of the block and step behind it. */
+static int describe_topic(struct beck *db, struct topic_picture *t, struct list_block *b)
+{
+    size_t name_bytes = strlen(t->name) + 1;
+    memcpy(b->names, t->name, name_bytes);
+    *b->configs = t->config;
+    *b->infos = (beck_topic_info){b->names, t->id, b->configs, b->pointers};
+    *b->topics++ = b->infos++;
+    b->configs++;
+    b->names += name_bytes;
+    for (uint32_t k = 0; k < t->partitions; k++) {
+        struct cell_ref ref;
+        int rc = catalog_cell_of(&db->cat, &t->parts[k], &ref);
+        if (rc < 0) return rc;
+        describe_partition(&t->parts[k], ref.ro, b->partitions);
+        *b->pointers++ = b->partitions++;
+    }
+    return 0;
+}
+
+/* Holds: catalog mutex. */
+static int fill_list(struct beck *db, struct topic_picture **topics, size_t count,
+                     const beck_topic_info *const **out)
+{
+    struct list_block b = {0};
+    int rc = make_block(topics, count, &b);
+    if (rc < 0) return rc;
+    const beck_topic_info **list = b.topics;
+    for (size_t i = 0; rc == 0 && i < count; i++) rc = describe_topic(db, topics[i], &b);
+    if (rc < 0) {
+        free(list);
+        return rc;
+    }
+    free(pthread_getspecific(list_key));
+    (void)pthread_setspecific(list_key, list);
+    *out = list;
+    return 0;
+}
+
+static int list_once_more(struct beck *db, const char *name, const beck_topic_info *const **topics,
                           size_t *count)
 {
     int rc = db_follow(db);
@@ -494,7 +526,8 @@ static int list_once_more(struct beck *db, const char *name, const beck_topic_in
     return rc;
 }
 
-int topic_list(struct beck *db, const char *name, const beck_topic_info **topics, size_t *count)
+int topic_list(struct beck *db, const char *name, const beck_topic_info *const **topics,
+               size_t *count)
 {
     int rc;
     (void)pthread_once(&list_once, make_list_key);

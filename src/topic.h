@@ -11,8 +11,8 @@ BECK_PRIVATE int topic_open(struct beck *db, const char *name, const beck_topic_
                             struct beck_topic **topic);
 BECK_PRIVATE void topic_close_all(struct beck *db);
 /* All topics, or with a name just that one. */
-BECK_PRIVATE int topic_list(struct beck *db, const char *name, const beck_topic_info **topics,
-                            size_t *count);
+BECK_PRIVATE int topic_list(struct beck *db, const char *name,
+                            const beck_topic_info *const **topics, size_t *count);
 
 /* Append records as one batch to one partition. `options` without unknown values. */
 BECK_PRIVATE int topic_append(struct beck_topic *topic, uint32_t partition,

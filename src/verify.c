@@ -253,7 +253,7 @@ int verify_file(struct beck *db, beck_check_callback finding, beck_progress_call
     }
     buf_free(&c.held);
     batch_unpacker_free(&c.unpacker);
-    if (summary != NULL) *summary = c.sum;
+    *summary = c.sum;
     if (rc < 0) return rc;
     if (c.sum.findings == 0) return 0;
     return err_set(BECK_CORRUPT, "%llu findings", (unsigned long long)c.sum.findings);

@@ -58,8 +58,10 @@ def main(folder):
     print("".join("note: %s\n" % line for line in said.splitlines()), end="")
     grows(changed(folder, r"\} beck_options;", "    uint64_t more;\n} beck_options;"),
           "struct beck_options: new at its end: ", today)
-    grows(changed(folder, r"\} beck_record;", "    uint64_t more;\n} beck_record;"),
-          "struct beck_record has no size field", today)
+    grows(changed(folder, r"\} beck_topic_info;", "    uint64_t more;\n} beck_topic_info;"),
+          "struct beck_topic_info: new at its end: ", today)
+    breaks(changed(folder, r"\} beck_record;", "    uint64_t more;\n} beck_record;"),
+           "struct beck_record: new at its end: more, but programs step through")
     grows(changed(folder, r"BECK_SYNC_OS = 2\n", "BECK_SYNC_OS = 2,\n    BECK_SYNC_MORE = 77\n"),
           "new: enum BECK_SYNC_MORE", today)
     breaks(changed(folder, r"(struct beck_record \{\n)", r"\1    int32_t first;\n"),

@@ -344,7 +344,7 @@ static beck_partition_info first_partition(beck *db, const char *topic)
 {
     const beck_topic_info *info;
     OK(db, beck_topic_describe(db, topic, &info));
-    return info->partitions[0];
+    return *info->partitions[0];
 }
 
 START_TEST(stable_as_promised)
@@ -380,7 +380,7 @@ START_TEST(sync_covers_other_handles)
     OK(db, beck_sync(db));
     const beck_topic_info *info;
     OK(other, beck_topic_describe(other, "t", &info));
-    for (int p = 0; p < 3; p++) ck_assert_int_eq(info->partitions[p].stable_offset, 30);
+    for (int p = 0; p < 3; p++) ck_assert_int_eq(info->partitions[p]->stable_offset, 30);
     OK(db, beck_close(db));
     OK(other, beck_close(other));
 }

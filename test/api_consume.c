@@ -221,7 +221,7 @@ START_TEST(poll_arguments)
     GIVES(INVALID, db, beck_poll(consumer, 1, -2, &records, &count));
     GIVES(INVALID, db, beck_poll(consumer, 1, 0, NULL, &count));
     GIVES(INVALID, db, beck_poll(consumer, 1, 0, &records, NULL));
-    beck_event_info event = {.type = 7};
+    beck_event_info event = {.size = sizeof event, .type = 7};
     OK(db, beck_poll(consumer, SIZE_MAX, 0, &records, &count));
     ck_assert_uint_gt(count, 0);
     OK(db, beck_event(consumer, &event));
@@ -301,7 +301,7 @@ START_TEST(copies_do_not_hold_the_file)
     OK(db, beck_topic_delete(db, "t"));
     beck_topic *other = os_topic(db, "other", 1, 16384);
     for (uint32_t i = 0; i < 200; i++) OK(db, append_filled(other, 0, 500, 1000 + i, NULL));
-    beck_stat_info info;
+    beck_stat_info info = {.size = sizeof info};
     OK(db, beck_stat(db, &info));
     ck_assert_uint_eq(info.retired_bytes, 0);
     for (int i = 0; i < CONSUMERS; i++)

@@ -264,7 +264,7 @@ static bool read_part(beck *db, int part, enum fate *fates)
     const char *topic = parts[part].topic;
     const beck_record *records;
     beck_consumer *consumer;
-    beck_event_info event;
+    beck_event_info event = {.size = sizeof event};
     size_t count;
     int64_t next = 0;
     int rc;
@@ -292,7 +292,7 @@ static bool read_part(beck *db, int part, enum fate *fates)
 
 static void check_verdict(beck *db)
 {
-    beck_check_summary sum = {0};
+    beck_check_summary sum = {.size = sizeof sum};
     int rc = beck_check(db, NULL, NULL, NULL, &sum);
     enum kind kind = image.kinds[damage.from];
     bool means = kind == SUPER || kind == HEADER || kind == INDEX || kind == FRAME;
@@ -490,7 +490,7 @@ START_TEST(check_finds_and_stops)
         if (image.frames[i].part == 0 && image.frames[i].base % 4 == 1)
             ck_assert_int_eq(pwrite(image.fd, "?", 1, (off_t)image.frames[i].from + 150), 1);
     beck *db = open_readonly(image.name);
-    beck_check_summary sum;
+    beck_check_summary sum = {.size = sizeof sum};
     int findings = 0;
     GIVES(CORRUPT, db, beck_check(db, go_on, progress, &findings, &sum));
     ck_assert_int_ge(findings, 8);

@@ -52,7 +52,7 @@ START_TEST(renamed)
     for (uint32_t i = 0; i < 100; i++) OK(writer, append_filled(topic, 0, 500, i, NULL));
 
     beck *joined = open_db(new), *gone = NULL;
-    beck_stat_info info;
+    beck_stat_info info = {.size = sizeof info};
     OK(joined, beck_stat(joined, &info));
     ck_assert_uint_eq(info.handles, 2);
     beck_options no_create = {.size = sizeof no_create, .flags = BECK_OPEN_NO_CREATE};
@@ -199,7 +199,7 @@ static void work_together(const char *one, const char *two)
     OK(writer, append_text(topic, 0, "second"));
     ck_assert(value_is(poll_one(other, consumer), "second"));
     OK(other, append_text(os_topic(other, "t", 1, 0), 0, "third"));
-    beck_stat_info info;
+    beck_stat_info info = {.size = sizeof info};
     OK(other, beck_stat(other, &info));
     ck_assert_uint_eq(info.handles, 2);
     OK(writer, beck_close(writer));
@@ -318,7 +318,7 @@ START_TEST(copied_while_open)
     file_make(copy, data, bytes);
     free(data);
     beck *db = open_db(copy);
-    beck_stat_info info;
+    beck_stat_info info = {.size = sizeof info};
     OK(db, beck_stat(db, &info));
     ck_assert_uint_eq(info.handles, 1);
     ck_assert_int_eq(end_offset(db, "t", 0), 1);
@@ -338,7 +338,7 @@ static beck_consumer *cut_consumer;
 /* Whoever copies is told; nobody is killed by SIGBUS. */
 static void expect_cut(void)
 {
-    const beck_topic_info *infos;
+    const beck_topic_info *const *infos;
     const beck_record *records;
     size_t count;
     GIVES(CORRUPT, cut_db, beck_poll(cut_consumer, 10, 0, &records, &count));

@@ -22,7 +22,7 @@ static void parent_opens(void)
 
 static void parent_goes_on(uint32_t handles)
 {
-    beck_stat_info info;
+    beck_stat_info info = {.size = sizeof info};
     OK(parent_db, beck_stat(parent_db, &info));
     ck_assert_uint_eq(info.handles, handles);
     int64_t end = end_offset(parent_db, "t", 0), offset;
@@ -35,12 +35,12 @@ static void parent_goes_on(uint32_t handles)
 static int all_forked(const char *name)
 {
     const beck_record *records;
-    const beck_topic_info *infos;
+    const beck_topic_info *const *infos, *one;
     beck_record r = {.value = "x", .value_size = 1};
     beck_consumer_config config = {.size = sizeof config, .topics = &name, .topic_count = 1};
     beck_consumer *consumer;
     beck_topic *topic;
-    beck_stat_info info;
+    beck_stat_info info = {.size = sizeof info};
     const beck_append_options stable = {.size = sizeof stable, .sync = BECK_SYNC_SYNC};
     int64_t offset;
     size_t count;
@@ -56,7 +56,7 @@ static int all_forked(const char *name)
         beck_topic_open(parent_db, "t", NULL, &topic),
         beck_topic_delete(parent_db, "t"),
         beck_topic_list(parent_db, &infos, &count),
-        beck_topic_describe(parent_db, "t", &infos),
+        beck_topic_describe(parent_db, "t", &one),
         beck_stat(parent_db, &info),
         beck_sync(parent_db),
         beck_check(parent_db, NULL, NULL, NULL, NULL),
@@ -124,7 +124,7 @@ static int child_opens_its_own(const char *name)
 {
     beck *db = NULL;
     beck_topic *topic = NULL;
-    beck_stat_info info;
+    beck_stat_info info = {.size = sizeof info};
     if (beck_open(name, NULL, &db) < 0 || beck_topic_open(db, "t", NULL, &topic) < 0) return 1;
     if (beck_stat(db, &info) < 0 || info.handles != 2) return 2;
     for (uint32_t i = 0; i < 30; i++)
@@ -163,7 +163,7 @@ START_TEST(dead_children_leave_their_slots)
     OK(parent_db, beck_close(parent_db));
     parent_db = open_db(path());
     ck_assert_int_eq(end_offset(parent_db, "t", 0), 81);
-    beck_stat_info info;
+    beck_stat_info info = {.size = sizeof info};
     OK(parent_db, beck_stat(parent_db, &info));
     ck_assert_uint_eq(info.clean, 1);
     OK(parent_db, beck_close(parent_db));
@@ -191,7 +191,7 @@ START_TEST(child_outlives_the_handle)
 {
     ck_assert_int_eq(in_child(die_before_the_child, path()), 0);
     beck *db = open_db(path());
-    beck_stat_info info;
+    beck_stat_info info = {.size = sizeof info};
     OK(db, beck_stat(db, &info));
     ck_assert_uint_eq(info.handles, 1);
     ck_assert_int_eq(end_offset(db, "t", 0), 1);
@@ -355,7 +355,7 @@ START_TEST(child_outlives_a_killed_parent)
         int64_t before = clock_ms();
         OK(db, append_text(topic, 0, "after"));
         ck_assert_int_lt(clock_ms() - before, 1000);
-        beck_stat_info info;
+        beck_stat_info info = {.size = sizeof info};
         OK(db, beck_stat(db, &info));
         ck_assert_uint_eq(info.handles, 1);
         OK(db, beck_check(db, NULL, NULL, NULL, NULL));

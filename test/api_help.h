@@ -230,8 +230,8 @@ static inline int64_t end_offset(beck *db, const char *topic, uint32_t partition
 {
     const beck_topic_info *info;
     OK(db, beck_topic_describe(db, topic, &info));
-    ck_assert_uint_lt(partition, info->config.partitions);
-    return info->partitions[partition].end_offset;
+    ck_assert_uint_lt(partition, info->config->partitions);
+    return info->partitions[partition]->end_offset;
 }
 
 /* ---- Processes ---- */

@@ -31,8 +31,8 @@ static int files_here(void)
 
 START_TEST(it_is_private_and_leaves_nothing)
 {
-    const beck_topic_info *topics;
-    beck_stat_info info;
+    const beck_topic_info *const *topics;
+    beck_stat_info info = {.size = sizeof info};
     size_t count;
     ck_assert_int_eq(chdir(test_folder()), 0);
     int before = files_here();
@@ -77,7 +77,7 @@ END_TEST
 START_TEST(everything_works_as_in_a_file)
 {
     beck *db = open_memory();
-    beck_stat_info info;
+    beck_stat_info info = {.size = sizeof info};
     uint64_t largest = 0;
     for (int round = 0; round < 30; round++) {
         beck_topic *topic = os_topic(db, "t", 2, 65536);
@@ -124,7 +124,7 @@ static beck *inherited;
 
 static int use_inherited(const char *name)
 {
-    beck_stat_info info;
+    beck_stat_info info = {.size = sizeof info};
     (void)name;
     int rc = beck_stat(inherited, &info);
     beck_close(inherited);
@@ -183,7 +183,7 @@ static int64_t stable_offset(beck *db)
 {
     const beck_topic_info *info;
     OK(db, beck_topic_describe(db, "t", &info));
-    return info->partitions[0].stable_offset;
+    return info->partitions[0]->stable_offset;
 }
 
 /* flush.ms is an hour: nothing is synced until the clock says that it is over, or jumps back. */

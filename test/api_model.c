@@ -136,12 +136,12 @@ static void op_describe(int topic)
         return;
     }
     OK(db, beck_topic_describe(db, name_of(topic), &info));
-    ck_assert_uint_eq(info->config.partitions, t->partitions);
+    ck_assert_uint_eq(info->config->partitions, t->partitions);
     for (uint32_t p = 0; p < t->partitions; p++) {
-        ck_assert_int_eq(info->partitions[p].end_offset, t->logs[p].count);
-        ck_assert_int_le(info->partitions[p].stable_offset, t->logs[p].count);
-        if (info->config.sync == BECK_SYNC_SYNC)
-            ck_assert_int_eq(info->partitions[p].stable_offset, t->logs[p].count);
+        ck_assert_int_eq(info->partitions[p]->end_offset, t->logs[p].count);
+        ck_assert_int_le(info->partitions[p]->stable_offset, t->logs[p].count);
+        if (info->config->sync == BECK_SYNC_SYNC)
+            ck_assert_int_eq(info->partitions[p]->stable_offset, t->logs[p].count);
     }
 }
 
@@ -363,7 +363,7 @@ static void op_kill(int topic)
 static void check_all(void)
 {
     beck *db = model.handles[below(HANDLES)];
-    beck_check_summary sum;
+    beck_check_summary sum = {.size = sizeof sum};
     int64_t records = 0;
     for (int t = 0; t < NAMES; t++)
         for (uint32_t p = 0; model.topics[t].exists && p < model.topics[t].partitions; p++)

@@ -88,7 +88,7 @@ START_TEST(options_of_other_versions)
 
     beck_options shorter = {.size = offsetof(beck_options, application_id), .application_id = 77};
     OK(db, beck_open(path_in(test_folder(), "short.beck"), &shorter, &db));
-    beck_stat_info info;
+    beck_stat_info info = {.size = sizeof info};
     OK(db, beck_stat(db, &info));
     ck_assert_uint_eq(info.application_id, 0); /* lies behind the struct's end */
     OK(db, beck_close(db));
@@ -132,7 +132,7 @@ END_TEST
 START_TEST(new_file_has_id_and_mode)
 {
     beck_options options = {.size = sizeof options, .application_id = 0x68736b, .file_mode = 0666};
-    beck_stat_info info, again;
+    beck_stat_info info = {.size = sizeof info}, again = {.size = sizeof again};
     struct stat st;
     beck *db = NULL;
     umask(027);
@@ -174,8 +174,8 @@ END_TEST
 static void refused(const char *name, uint32_t flags, int status)
 {
     beck_options options = {.size = sizeof options, .flags = flags};
-    beck_stat_info info;
-    const beck_topic_info *topics;
+    beck_stat_info info = {.size = sizeof info};
+    const beck_topic_info *const *topics;
     size_t count;
     beck *db = (beck *)(uintptr_t)1;
     int rc = beck_open(name, &options, &db);
@@ -264,7 +264,7 @@ END_TEST
 START_TEST(new_file_is_small)
 {
     beck *db = open_db(path());
-    beck_stat_info info;
+    beck_stat_info info = {.size = sizeof info};
     OK(db, beck_stat(db, &info));
     ck_assert_uint_eq(info.topics, 0);
     ck_assert_uint_eq(info.segments, 0);
@@ -371,7 +371,7 @@ START_TEST(handles_are_counted)
 {
     enum { HANDLES = 40 };
     beck *handles[HANDLES], *reader;
-    beck_stat_info info;
+    beck_stat_info info = {.size = sizeof info};
     for (int i = 0; i < HANDLES; i++) handles[i] = open_db(path());
     beck_topic *topic = os_topic(handles[0], "t", 1, 0);
     OK(NULL, append_text(topic, 0, "x"));
@@ -414,9 +414,9 @@ static void look(beck *db)
     const char *topics[] = {"a", "b"};
     beck_consumer_config config = {.size = sizeof config, .topics = topics, .topic_count = 2};
     beck_consumer *consumer;
-    const beck_topic_info *infos;
-    beck_stat_info info;
-    beck_check_summary sum;
+    const beck_topic_info *const *infos;
+    beck_stat_info info = {.size = sizeof info};
+    beck_check_summary sum = {.size = sizeof sum};
     size_t count;
     int findings = 0;
     OK(db, beck_consumer_open(db, &config, &consumer));

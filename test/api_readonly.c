@@ -187,7 +187,7 @@ START_TEST(stable_only)
         OK(db, append_text(topic, 0, "x"));
         expect(reader, consumer, "x");
         OK(reader, beck_topic_describe(reader, "t", &info));
-        ck_assert_int_eq(info->partitions[0].stable_offset, i + 1);
+        ck_assert_int_eq(info->partitions[0]->stable_offset, i + 1);
     }
     OK(reader, beck_close(reader));
     OK(db, beck_close(db));
@@ -213,7 +213,7 @@ START_TEST(file_of_a_killed_writer)
     uint8_t *before = file_content(path(), &bytes);
     beck *reader = open_readonly(path());
     beck_consumer *consumer = consume(reader, "t", BECK_START_BEGINNING, 0);
-    beck_stat_info info;
+    beck_stat_info info = {.size = sizeof info};
     OK(reader, beck_stat(reader, &info));
     ck_assert_uint_eq(info.clean, 0);
     ck_assert_uint_eq(info.handles, 0);

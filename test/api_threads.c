@@ -123,7 +123,7 @@ START_TEST(group_commit)
     run_all(workers, THREADS, append_marks);
     const beck_topic_info *info;
     OK(db, beck_topic_describe(db, "t", &info));
-    ck_assert_int_eq(info->partitions[0].stable_offset, THREADS * EACH);
+    ck_assert_int_eq(info->partitions[0]->stable_offset, THREADS * EACH);
     consumer = consume(db, "t", BECK_START_BEGINNING, 0);
     check_marks(db, consumer, 1);
     OK(db, beck_close(db));
@@ -157,15 +157,15 @@ static void *alter_until_stop(void *context)
 static void *list_until_stop(void *context)
 {
     struct worker *w = context;
-    const beck_topic_info *infos, *one;
+    const beck_topic_info *const *infos, *one;
     size_t count;
     while (!atomic_load(&stop)) {
         OK(w->db, beck_topic_list(w->db, &infos, &count));
         bool found = false;
         for (size_t i = 0; i < count; i++) {
-            found = found || strcmp(infos[i].name, "t") == 0;
-            for (uint32_t p = 0; p < infos[i].config.partitions; p++)
-                ck_assert_int_ge(infos[i].partitions[p].end_offset, 0);
+            found = found || strcmp(infos[i]->name, "t") == 0;
+            for (uint32_t p = 0; p < infos[i]->config->partitions; p++)
+                ck_assert_int_ge(infos[i]->partitions[p]->end_offset, 0);
         }
         ck_assert(found);
         OK(w->db, beck_topic_describe(w->db, "t", &one));
@@ -210,7 +210,7 @@ static void *consume_until_stop(void *context)
 static void *look_until_stop(void *context)
 {
     struct worker *w = context;
-    beck_stat_info info;
+    beck_stat_info info = {.size = sizeof info};
     while (!atomic_load(&stop)) {
         OK(w->db, beck_stat(w->db, &info));
         ck_assert_uint_ge(info.topics, 1);

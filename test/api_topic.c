@@ -39,15 +39,15 @@ START_TEST(defaults_are_filled_in)
     beck *db = open_db(path());
     OK(db, beck_topic_create(db, "t", NULL));
     OK(db, beck_topic_describe(db, "t", &info));
-    ck_assert_uint_eq(info->config.partitions, 1);
-    ck_assert_uint_eq(info->config.sync, BECK_SYNC_SYNC);
-    ck_assert_uint_eq(info->config.max_message_bytes, 10551296);
+    ck_assert_uint_eq(info->config->partitions, 1);
+    ck_assert_uint_eq(info->config->sync, BECK_SYNC_SYNC);
+    ck_assert_uint_eq(info->config->max_message_bytes, 10551296);
 #ifndef BECK_TINY
-    ck_assert_uint_eq(info->config.segment_bytes, 16777216);
+    ck_assert_uint_eq(info->config->segment_bytes, 16777216);
 #endif
-    ck_assert_uint_eq(info->config.flush_ms, 0);
-    ck_assert_int_eq(info->partitions[0].start_offset, 0);
-    ck_assert_int_eq(info->partitions[0].end_offset, 0);
+    ck_assert_uint_eq(info->config->flush_ms, 0);
+    ck_assert_int_eq(info->partitions[0]->start_offset, 0);
+    ck_assert_int_eq(info->partitions[0]->end_offset, 0);
     ck_assert_uint_ge(info->id, 16);
     OK(db, beck_close(db));
 }
@@ -87,9 +87,9 @@ START_TEST(most_partitions)
     OK(db, beck_close(db));
     db = open_db(path());
     OK(db, beck_topic_describe(db, "wide", &info));
-    ck_assert_uint_eq(info->config.partitions, BECK_PARTITIONS_MAX);
+    ck_assert_uint_eq(info->config->partitions, BECK_PARTITIONS_MAX);
     for (int32_t p = 0; p < BECK_PARTITIONS_MAX; p++)
-        ck_assert_int_eq(info->partitions[p].end_offset, p % 341 == 0);
+        ck_assert_int_eq(info->partitions[p]->end_offset, p % 341 == 0);
     ck_assert_uint_eq(drain(db, consume(db, "wide", BECK_START_BEGINNING, 0)), 4);
     OK(db, beck_close(db));
 }
@@ -144,7 +144,7 @@ START_TEST(opening_twice_is_one_topic)
     OK(db, beck_topic_open(db, "t", &c, &b));
     ck_assert_ptr_eq(a, b);
     OK(db, beck_topic_describe(db, "t", &info));
-    ck_assert_uint_eq(info->config.partitions, 2);
+    ck_assert_uint_eq(info->config->partitions, 2);
     OK(db, beck_topic_open(db, "u", NULL, &b));
     ck_assert_ptr_ne(a, b);
     OK(db, beck_close(db));
@@ -174,12 +174,12 @@ START_TEST(altering)
 
     db = open_readonly(path());
     OK(db, beck_topic_describe(db, "t", &info));
-    ck_assert_uint_eq(info->config.partitions, 4);
-    ck_assert_uint_eq(info->config.sync, BECK_SYNC_OS);
-    ck_assert_uint_eq(info->config.segment_bytes, 65536);
-    ck_assert_uint_eq(info->config.flush_ms, 1234);
-    ck_assert_int_eq(info->partitions[1].end_offset, 2);
-    ck_assert_int_eq(info->partitions[3].end_offset, 2);
+    ck_assert_uint_eq(info->config->partitions, 4);
+    ck_assert_uint_eq(info->config->sync, BECK_SYNC_OS);
+    ck_assert_uint_eq(info->config->segment_bytes, 65536);
+    ck_assert_uint_eq(info->config->flush_ms, 1234);
+    ck_assert_int_eq(info->partitions[1]->end_offset, 2);
+    ck_assert_int_eq(info->partitions[3]->end_offset, 2);
     OK(db, beck_close(db));
 }
 END_TEST
@@ -199,8 +199,8 @@ START_TEST(altered_limit_counts)
     OK(db, append_filled(topic, 0, 500, 3, NULL));
     const beck_topic_info *info;
     OK(db, beck_topic_describe(db, "t", &info));
-    ck_assert_int_eq(info->partitions[0].end_offset, 2);
-    ck_assert_int_eq(info->partitions[0].stable_offset, 2);
+    ck_assert_int_eq(info->partitions[0]->end_offset, 2);
+    ck_assert_int_eq(info->partitions[0]->stable_offset, 2);
     OK(db, beck_close(db));
 }
 END_TEST
@@ -210,7 +210,7 @@ START_TEST(list_is_ordered_and_follows)
     static const char *const made[] = {"m", "b", "zz", "a", "z", "B"};
     static const char *const sorted[] = {"B", "a", "b", "m", "z", "zz"};
     beck *db = open_db(path()), *other = open_db(path()), *reader;
-    const beck_topic_info *infos;
+    const beck_topic_info *const *infos;
     size_t count = 1;
     OK(db, beck_topic_list(db, &infos, &count));
     ck_assert_uint_eq(count, 0);
@@ -220,13 +220,14 @@ START_TEST(list_is_ordered_and_follows)
     for (size_t v = 0; v < 3; v++) {
         OK(views[v], beck_topic_list(views[v], &infos, &count));
         ck_assert_uint_eq(count, 6);
-        for (size_t i = 0; i < 6; i++) ck_assert_str_eq(infos[i].name, sorted[i]);
+        for (size_t i = 0; i < 6; i++) ck_assert_str_eq(infos[i]->name, sorted[i]);
     }
     OK(other, beck_topic_delete(other, "b"));
     for (size_t v = 0; v < 3; v++) {
         OK(views[v], beck_topic_list(views[v], &infos, &count));
         ck_assert_uint_eq(count, 5);
-        GIVES(NOT_FOUND, views[v], beck_topic_describe(views[v], "b", &infos));
+        GIVES(NOT_FOUND, views[v],
+              beck_topic_describe(views[v], "b", &(const beck_topic_info *){NULL}));
         OK(views[v], beck_close(views[v]));
     }
 }
@@ -239,17 +240,17 @@ START_TEST(partition_infos)
     const beck_topic_info *info;
     for (uint32_t i = 0; i < 100; i++) OK(db, append_filled(topic, 1, 1000, i, NULL));
     OK(db, beck_topic_describe(db, "t", &info));
-    ck_assert_int_eq(info->partitions[0].end_offset, 0);
-    ck_assert_uint_eq(info->partitions[0].bytes, 0);
-    ck_assert_int_eq(info->partitions[1].start_offset, 0);
-    ck_assert_int_eq(info->partitions[1].end_offset, 100);
-    ck_assert_uint_ge(info->partitions[1].segments, 7);
-    ck_assert_uint_ge(info->partitions[1].bytes, 100 * 1000);
-    ck_assert_uint_le(info->partitions[1].bytes, 100 * 1000 + 10 * 16384);
-    ck_assert_int_le(info->partitions[1].stable_offset, 100);
+    ck_assert_int_eq(info->partitions[0]->end_offset, 0);
+    ck_assert_uint_eq(info->partitions[0]->bytes, 0);
+    ck_assert_int_eq(info->partitions[1]->start_offset, 0);
+    ck_assert_int_eq(info->partitions[1]->end_offset, 100);
+    ck_assert_uint_ge(info->partitions[1]->segments, 7);
+    ck_assert_uint_ge(info->partitions[1]->bytes, 100 * 1000);
+    ck_assert_uint_le(info->partitions[1]->bytes, 100 * 1000 + 10 * 16384);
+    ck_assert_int_le(info->partitions[1]->stable_offset, 100);
     OK(db, beck_sync(db));
     OK(db, beck_topic_describe(db, "t", &info));
-    ck_assert_int_eq(info->partitions[1].stable_offset, 100);
+    ck_assert_int_eq(info->partitions[1]->stable_offset, 100);
     OK(db, beck_close(db));
 }
 END_TEST
@@ -264,18 +265,53 @@ START_TEST(data_bytes_follow_the_records)
     for (uint32_t i = 0; i < 100; i++) {
         OK(db, append_filled(topic, 0, 1000, i, NULL));
         OK(db, beck_topic_describe(db, "t", &info));
-        uint64_t now = info->partitions[0].data_bytes;
+        uint64_t now = info->partitions[0]->data_bytes;
         ck_assert_uint_ge(now, was + 1000);
         ck_assert_uint_le(now, was + 1100);
-        ck_assert_uint_le(now, info->partitions[0].bytes);
+        ck_assert_uint_le(now, info->partitions[0]->bytes);
         was = now;
         OK(reader, beck_topic_describe(reader, "t", &other));
-        ck_assert_uint_eq(other->partitions[0].data_bytes, was);
+        ck_assert_uint_eq(other->partitions[0]->data_bytes, was);
     }
     OK(db, beck_close(db));
     OK(reader, beck_topic_describe(reader, "t", &other));
-    ck_assert_uint_eq(other->partitions[0].data_bytes, was);
+    ck_assert_uint_eq(other->partitions[0]->data_bytes, was);
     OK(reader, beck_close(reader));
+}
+END_TEST
+
+/* A caller of another version: it gets what it has room for, and zeros for what is not known. */
+START_TEST(results_fit_their_caller)
+{
+    enum { SHORT = offsetof(beck_stat_info, used_bytes) };
+    struct {
+        beck_stat_info info;
+        uint64_t later;
+    } newer = {.info.size = sizeof newer, .later = 7};
+    beck_stat_info older, info = {.size = sizeof info};
+    beck_check_summary none = {.size = 0}, sum = {.size = sizeof sum};
+    beck_event_info event = {.size = 0};
+    beck *db = open_db(path());
+    OK(db, append_text(os_topic(db, "t", 1, 0), 0, "x"));
+    OK(db, beck_stat(db, &info));
+    OK(db, beck_stat(db, &newer.info));
+    ck_assert_uint_eq(newer.info.size, sizeof newer);
+    ck_assert_uint_eq(newer.info.file_bytes, info.file_bytes);
+    ck_assert_uint_eq(newer.later, 0);
+    memset(&older, 0xaa, sizeof older);
+    older.size = SHORT;
+    OK(db, beck_stat(db, &older));
+    ck_assert_uint_eq(older.file_bytes, info.file_bytes);
+    ck_assert_uint_eq(older.used_bytes, UINT64_C(0xaaaaaaaaaaaaaaaa));
+    info.size = 0;
+    GIVES(INVALID, db, beck_stat(db, &info));
+    says(db, "beck_stat_info: set its size");
+    GIVES(INVALID, db, beck_check(db, NULL, NULL, NULL, &none));
+    OK(db, beck_check(db, NULL, NULL, NULL, &sum));
+    ck_assert_uint_eq(sum.records, 1);
+    beck_consumer *consumer = consume(db, "t", BECK_START_BEGINNING, 0);
+    GIVES(INVALID, db, beck_event(consumer, &event));
+    OK(db, beck_close(db));
 }
 END_TEST
 
@@ -285,7 +321,7 @@ START_TEST(stat_adds_up)
     beck *db = open_db(path()), *other = open_db(path()), *reader = open_readonly(path());
     beck *all[] = {db, other, reader};
     beck_topic *pinned = os_topic(db, "pinned", 1, 16384), *topic = os_topic(db, "t", 3, 16384);
-    beck_stat_info info, first = {0};
+    beck_stat_info info = {.size = sizeof info}, first = {.size = sizeof first};
     for (uint32_t i = 0; i < 100; i++) OK(db, append_filled(topic, (int32_t)i % 3, 1000, i, NULL));
     for (uint32_t i = 0; i < 40; i++) OK(db, append_filled(pinned, 0, 1000, i, NULL));
     beck_consumer *consumer = consume(other, "pinned", BECK_START_BEGINNING, 0);
@@ -296,7 +332,7 @@ START_TEST(stat_adds_up)
         OK(all[i], beck_stat(all[i], &info));
         OK(all[i], beck_topic_describe(all[i], "t", &t));
         uint64_t topics = 0;
-        for (uint32_t k = 0; k < 3; k++) topics += t->partitions[k].bytes;
+        for (uint32_t k = 0; k < 3; k++) topics += t->partitions[k]->bytes;
         ck_assert_uint_eq(info.topics_bytes, topics);
         ck_assert_uint_eq(info.retired_bytes, 16384);
         ck_assert_uint_eq(info.topics_bytes + info.catalog_bytes + info.coordination_bytes +
@@ -330,7 +366,7 @@ START_TEST(delete_and_create_again)
     ck_assert_ptr_ne(again, topic);
     OK(db, beck_topic_describe(db, "t", &info));
     ck_assert_uint_gt(info->id, id);
-    ck_assert_int_eq(info->partitions[0].end_offset, 0);
+    ck_assert_int_eq(info->partitions[0]->end_offset, 0);
     OK(db, append_text(again, 0, "second life"));
     GIVES(DELETED, db, append_text(topic, 0, "to the dead"));
     ck_assert(value_is(poll_one(db, consume(db, "t", BECK_START_BEGINNING, 0)), "second life"));
@@ -371,7 +407,7 @@ static void fill_and_delete(beck *db, uint32_t round)
 START_TEST(space_is_reused)
 {
     beck *db = open_db(path_in(quick_folder(), "space.beck"));
-    beck_stat_info info;
+    beck_stat_info info = {.size = sizeof info};
     uint64_t settled = 0;
     for (uint32_t round = 0; round < 40; round++) {
         fill_and_delete(db, round);
@@ -394,7 +430,7 @@ START_TEST(emptied_file_shrinks_at_close)
     OK(db, beck_close(db));
     ck_assert_uint_le(file_size(path()), 512 * 1024);
     db = open_db(path());
-    beck_stat_info info;
+    beck_stat_info info = {.size = sizeof info};
     OK(db, beck_stat(db, &info));
     ck_assert_uint_eq(info.topics, 0);
     ck_assert_uint_eq(info.segments, 0);
@@ -408,7 +444,7 @@ START_TEST(pinned_records_stay_right)
     beck *db = open_db(path()), *other = open_db(path());
     const beck_record *records;
     size_t count;
-    beck_stat_info info;
+    beck_stat_info info = {.size = sizeof info};
     beck_topic *topic = os_topic(db, "pinned", 1, 65536);
     for (uint32_t i = 0; i < 20; i++) OK(db, append_filled(topic, 0, 1000, i, NULL));
     beck_consumer *consumer = consume(db, "pinned", BECK_START_BEGINNING, 0);
@@ -436,7 +472,7 @@ END_TEST
 START_TEST(deleted_poll_lets_go)
 {
     beck *db = open_db(path());
-    beck_stat_info info;
+    beck_stat_info info = {.size = sizeof info};
     beck_topic *topic = os_topic(db, "pinned", 1, 65536);
     OK(db, append_text(topic, 0, "x"));
     beck_consumer *consumer = consume(db, "pinned", BECK_START_BEGINNING, 0);
@@ -459,7 +495,7 @@ START_TEST(catalog_is_written_anew)
     char file[512];
     snprintf(file, sizeof file, "%s", name);
     beck *db = open_db(file), *reader = open_readonly(file), *other = open_db(file);
-    beck_stat_info info;
+    beck_stat_info info = {.size = sizeof info};
     beck_topic *kept = os_topic(db, "kept", 2, 16384);
     for (uint32_t i = 0; i < 60; i++) OK(db, append_filled(kept, 1, 900, i, NULL));
     for (uint32_t i = 0; i < 6000; i++) {
@@ -502,6 +538,7 @@ Suite *suite(void)
     tcase_add_test(c, list_is_ordered_and_follows);
     tcase_add_test(c, partition_infos);
     tcase_add_test(c, data_bytes_follow_the_records);
+    tcase_add_test(c, results_fit_their_caller);
     tcase_add_test(c, stat_adds_up);
     tcase_add_test(c, delete_and_create_again);
     tcase_add_test(c, deleted_by_another_handle);

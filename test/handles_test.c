@@ -174,8 +174,8 @@ END_TEST
 
 START_TEST(an_observer_does_nothing_else)
 {
-    const beck_topic_info *topics;
-    beck_stat_info info;
+    const beck_topic_info *const *topics;
+    beck_stat_info info = {.size = sizeof info};
     size_t n;
     open_all();
     ck_assert_int_eq(beck_stat(eye, &info), BECK_INVALID);

@@ -302,9 +302,9 @@ START_TEST(unknown_settings_survive)
     beck_topic_config config = {.size = sizeof config, .max_message_bytes = 70000};
     OK(db, beck_topic_alter(db, "t", &config));
     OK(db, beck_topic_describe(db, "t", &info));
-    ck_assert_uint_eq(info->config.max_message_bytes, 70000);
-    ck_assert_uint_eq(info->config.segment_bytes, 16384);
-    ck_assert_uint_eq(info->config.sync, BECK_SYNC_OS);
+    ck_assert_uint_eq(info->config->max_message_bytes, 70000);
+    ck_assert_uint_eq(info->config->segment_bytes, 16384);
+    ck_assert_uint_eq(info->config->sync, BECK_SYNC_OS);
     OK(db, beck_close(db));
     ck_assert(file_mentions("future.no=abcd"));
     accept(0, 4);

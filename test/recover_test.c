@@ -174,7 +174,7 @@ static void read_all(struct beck *db)
     const beck_consumer_config c = {.size = sizeof c, .topics = names, .topic_count = 1};
     beck_consumer *consumer = NULL;
     const beck_record *records;
-    beck_event_info event;
+    beck_event_info event = {.size = sizeof event};
     size_t count = 0;
     int rc;
     read_next = 0;

@@ -1,7 +1,8 @@
 """header.py -- beck.h as data: what the manual pages and the check of the interface are made from
 
 Parses the house's own header, not C: a comment stands above its declaration or ends its line, a
-section begins with a comment whose first word is ----, a blank line ends what belongs together.
+section begins with its title between ----, and perhaps a comment on the next line about all of it; a
+blank line ends what belongs together.
 What it does not understand stops it, so that nothing is left out in silence."""
 import re
 import sys
@@ -37,10 +38,9 @@ def flat(code):
 
 
 def heading(comment):
-    """(title, text) of a comment that opens a section, or None."""
-    text = re.sub(r"-{5,}\s*", "\n", words(comment))
-    found = re.match(r"---- ([^\n]*)\n?(.*)", text, re.S)
-    return found and (found.group(1).strip(), found.group(2).strip())
+    """The title of a comment that opens a section, or None."""
+    found = re.fullmatch(r"---- (.*) ----", words(comment))
+    return found and found.group(1)
 
 
 def shape(code):
@@ -117,7 +117,7 @@ class Header:
         return [item for item in self.items if item.kind in kinds]
 
     def parse(self):
-        at, pending, section = 0, "", None
+        at, pending, section, opened = 0, "", None, False
         while at < len(self.source):
             token = TOKEN.match(self.source, at)
             if token is None:
@@ -127,8 +127,11 @@ class Header:
             if kind == "comment":
                 title = heading(code)
                 if title:
-                    section, pending = title[0], ""
-                    self.sections[section] = title[1]
+                    section, pending, opened = title, "", True
+                    self.sections[section] = ""
+                    continue
+                if opened:
+                    self.sections[section] = words(code)
                 elif not self.intro:
                     self.intro = words(code)
                 elif self.items and "\n" not in self.source[self.items_end:token.start()]:
@@ -137,9 +140,12 @@ class Header:
                     pending = words(code)
             elif kind == "space":
                 pending = "" if code.count("\n") > 1 else pending
+                opened = opened and code.count("\n") == 1
+                continue
             elif kind != "other" and section is not None:
                 self.add(kind, code, pending, section)
                 pending, self.items_end = "", token.end()
+            opened = False
 
     def add(self, kind, code, text, section):
         if kind == "define":

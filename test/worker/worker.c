@@ -241,7 +241,7 @@ static void run_producers(void)
 /* ---- Consume ---- */
 static void log_gap(struct logger *log, beck_consumer *consumer)
 {
-    beck_event_info event;
+    beck_event_info event = {.size = sizeof event};
     if (failed(log, "event", beck_event(consumer, &event))) return;
     say(log, "G %s %d %lld %lld %d", event.topic, event.partition, (long long)event.from,
         (long long)event.to, event.cause);
