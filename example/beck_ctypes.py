@@ -71,8 +71,9 @@ class _ConsumerConfig(_Sized):
 
 
 class _EventInfo(_Sized):
-    _fields_ = [("size", c_size_t), ("type", c_int32), ("cause", c_int32), ("topic", c_char_p), ("partition", c_int32),
-                ("reserved", c_int32), ("from_", c_int64), ("to", c_int64)]
+    _fields_ = [("size", c_size_t), ("type", c_int32), ("cause", c_int32),
+                ("topic", c_char_p), ("partition", c_int32), ("reserved", c_int32),
+                ("from_", c_int64), ("to", c_int64)]
 
 
 class _CheckSummary(_Sized):

@@ -437,7 +437,7 @@ static void describe_partition(const struct partition_picture *part, const struc
         .segments = part->count};
 }
 
-/* One block of memory: pointers, infos, settings, partitions' pointers, partitions, names. All of it
+/* One block of memory: pointers, infos, settings, partitions' pointers, partitions, names. All is
  * reached by pointers, so that each struct may grow. */
 struct list_block {
     const beck_topic_info **topics;

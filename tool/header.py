@@ -1,8 +1,8 @@
 """header.py -- beck.h as data: what the manual pages and the check of the interface are made from
 
 Parses the house's own header, not C: a comment stands above its declaration or ends its line, a
-section begins with its title between ----, and perhaps a comment on the next line about all of it; a
-blank line ends what belongs together.
+section begins with its title between ----, and perhaps a comment on the next line about all of it;
+a blank line ends what belongs together.
 What it does not understand stops it, so that nothing is left out in silence."""
 import re
 import sys
