@@ -2,7 +2,8 @@
 #
 # The release (build/) is compiled from the amalgamation; tests use a development build of the
 # separate files, one folder for each compiler and sanitizer: make unit CC=clang SAN=thread
-# One test with few modules: make unit TESTS=log_test MODULES="base err bytes os_linux log"
+# OS=portable takes src/os_portable.c instead of src/os_linux.c, into build/portable/.
+# One test with few modules: make unit TESTS=log_test MODULES="base err bytes os_posix os_linux log"
 
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += -j$(shell nproc)
@@ -10,7 +11,8 @@ endif
 ifeq ($(origin CC),default)
 CC := $(if $(shell command -v gcc),gcc,cc)
 endif
-BUILD ?= build
+PORTABLE := $(filter portable,$(OS))
+BUILD ?= build$(PORTABLE:%=/%)
 SAN ?=
 TINY ?=
 T ?=
@@ -36,7 +38,8 @@ CODEC_FLAGS := $(foreach c,$(CODECS_FOUND),$(with_$c) $(shell pkg-config --cflag
 CODEC_LIBS := $(foreach c,$(CODECS_FOUND),$(shell pkg-config --libs $c))
 
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
-BASE := -std=c11 -D_GNU_SOURCE -g -pthread $(WARN) -MMD -MP $(CODEC_FLAGS) $(CPPFLAGS) $(CFLAGS)
+BASE := -std=c11 -D_GNU_SOURCE -g -pthread $(WARN) -MMD -MP $(if $(PORTABLE),-DBECK_OS_PORTABLE) \
+    $(CODEC_FLAGS) $(CPPFLAGS) $(CFLAGS)
 # The release is hardened with what the compiler takes; HARDEN= and HARDEN_LINK= leave it out.
 takes = $(foreach f,$(1),$(shell $(CC) -O2 -Werror $f -include stdio.h -fsyntax-only -x c /dev/null \
     2>/dev/null && echo $f))
@@ -69,9 +72,11 @@ SCRIPTS := $(sort $(wildcard test/shell/*.sh $(foreach k,test kill,test/*_$k.py 
 LINTS := $(addprefix tool/check-,layers style invariants format)
 MODELS := $(wildcard doc/models/run)
 pick = $(if $(TESTS),$(foreach t,$(1),$(if $(filter $(TESTS),$(basename $(notdir $t))),$t)),$(1))
-RUN := BUILD=$(abspath $(BUILD)) SAN=$(SAN) CK_RUN_CASE=$(T) ROUNDS=$(ROUNDS) test/run
+RUN := BUILD=$(abspath $(BUILD)) SAN=$(SAN) PORTABLE=$(PORTABLE) CK_RUN_CASE=$(T) ROUNDS=$(ROUNDS) test/run
 
-.PHONY: all dev strict unit scripts check check-all lint format models demo bench clean help
+PORTABLE_SCRIPTS := storm_kill stop_kill many_test idle_test consume produce follow partitions
+
+.PHONY: all dev strict unit scripts check check-all lint format models matrix demo bench clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -176,6 +181,8 @@ check-all: | $(BUILD)/ ## lint, two compilers, sanitizers, tiny limits, long tes
 	@$(MAKE) --no-print-directory unit CC=gcc TINY=1
 	@$(MAKE) --no-print-directory unit CC=gcc SAN=address,undefined
 	@$(MAKE) --no-print-directory unit CC=clang SAN=thread
+	@$(MAKE) --no-print-directory unit strict OS=portable
+	@$(MAKE) --no-print-directory scripts OS=portable TESTS="$(PORTABLE_SCRIPTS)"
 	@$(MAKE) --no-print-directory scripts ROUNDS=50
 	@$(RUN) $(MODELS)
 	@test/run --total
@@ -188,6 +195,9 @@ format: ## rewrite the C files as .clang-format says
 
 models: ## run the models of doc/models
 	doc/models/run
+
+matrix: all ## file systems x classes x full disks, copies, kill -9, read-only media; needs root
+	@BECK=$(abspath $(BUILD))/beck BUILD=$(abspath $(BUILD)) python3 test/matrix.py $(or $(ARGS),--all)
 
 demo: all ## a short tour with many processes
 	BECK=$(abspath $(BUILD))/beck tool/demo

@@ -139,7 +139,9 @@ typedef struct beck_consumer beck_consumer;
 /* never write a byte; records are copied, wake-ups take up to 100 ms */
 #define BECK_OPEN_READONLY 1u
 #define BECK_OPEN_NO_CREATE 2u /* a missing file is BECK_NOT_FOUND instead of a new file */
-#define BECK_OPEN_FORCE 4u     /* accept any file system: at your own risk */
+/* at your own risk: accept any file system; and believe the page cache after a failed sync, where
+ * nothing else can be asked */
+#define BECK_OPEN_FORCE 4u
 /* only look who has the file open: the handle serves beck_handles and nothing else. Takes no lock,
  * waits for nobody, writes nothing: for files that are busy, poisoned or damaged, too */
 #define BECK_OPEN_OBSERVE 8u
@@ -167,7 +169,7 @@ typedef struct beck_options {
  * After a crash the first handle to open the file recovers it, see beck_recovery_report.
  * On failure *db is NULL, or a handle that serves only beck_errmsg and beck_close: always close it.
  * Errors: NOT_FOUND, PERMISSION, NOT_BECK, NEWER, FILESYSTEM, CORRUPT, BUSY, FULL, IO, NOMEM,
- * LIMIT. */
+ * LIMIT, UNSUPPORTED. */
 BECK_API int beck_open(const char *path, const beck_options *options, beck **db);
 
 /* Close the handle and everything opened through it; NULL is allowed. No other thread may be using

@@ -108,14 +108,26 @@ static int option_error(const struct args *args, int problem)
     return ARGS_WRONG;
 }
 
+static bool forced;
+
+bool args_forced(void)
+{
+    return forced;
+}
+
 int args_next(const struct args *args)
 {
-    static const struct option none[] = {{0}};
-    const struct option *long_options = args->long_options == NULL ? none : args->long_options;
+    const struct option *own = args->long_options;
+    struct option long_options[OPTIONS_MAX + 2] = {{"force", no_argument, NULL, ARGS_FORCE}};
     char short_options[OPTIONS_MAX + 2];
+    for (size_t i = 0; own != NULL && own[i].name != NULL && i < OPTIONS_MAX; i++)
+        long_options[i + 1] = own[i];
     snprintf(short_options, sizeof short_options, ":%s", args->short_options);
     opterr = 0;
-    int option = getopt_long(args->argc, args->argv, short_options, long_options, NULL);
+    int option;
+    while ((option = getopt_long(args->argc, args->argv, short_options, long_options, NULL)) ==
+           ARGS_FORCE)
+        forced = true;
     if (option == -1) return ARGS_END;
     return option == '?' || option == ':' ? option_error(args, option) : option;
 }

@@ -46,12 +46,15 @@ struct args {
 
 enum {
     ARGS_LONG = 256, /* the value of the first long option: never a character */
-    ARGS_END = -1,   /* no more options: the rest is argv[optind] to argv[argc - 1] */
-    ARGS_WRONG = -2  /* an option is wrong and that was printed: return EXIT_USAGE */
+    ARGS_FORCE = 4096,
+    ARGS_END = -1,  /* no more options: the rest is argv[optind] to argv[argc - 1] */
+    ARGS_WRONG = -2 /* an option is wrong and that was printed: return EXIT_USAGE */
 };
 
-/* The next option as getopt_long tells it, ARGS_END or ARGS_WRONG. */
+/* The next option as getopt_long tells it, ARGS_END or ARGS_WRONG. Every command has --force. */
 int args_next(const struct args *args);
+/* Was --force among them? */
+bool args_forced(void);
 /* Checks how many positional arguments follow; 0, or the exit code of an error that was printed. */
 int args_positional(const struct args *args, int least, int most, const char *wanted);
 

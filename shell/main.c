@@ -54,6 +54,7 @@ static void print_overview(const struct command *table)
            "  beck consume my.beck greetings\n"
            "  beck topic list my.beck\n"
            "\n"
+           "Every command takes --force: use the file on a file system that beck refuses.\n"
            "'beck help COMMAND' explains one. Exit codes: 0 fine, 1 error, 2 damage or missing\n"
            "records found, 64 wrong usage, 128 + N ended by signal N.\n");
 }

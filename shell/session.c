@@ -85,8 +85,10 @@ static void print_report(const struct session *session)
 int session_open(struct session *session, uint32_t flags)
 {
     beck_options options = {.size = sizeof options, .flags = flags};
+    if (args_forced()) options.flags |= BECK_OPEN_FORCE;
     int rc = beck_open(session->path, &options, &session->db);
-    if ((rc == BECK_READONLY || rc == BECK_PERMISSION) && session->readonly_will_do) {
+    bool cannot_write = rc == BECK_READONLY || rc == BECK_PERMISSION || rc == BECK_FULL;
+    if (cannot_write && session->readonly_will_do) {
         beck_close(session->db);
         options.flags |= BECK_OPEN_READONLY;
         rc = beck_open(session->path, &options, &session->db);

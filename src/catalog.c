@@ -335,7 +335,7 @@ static int write_stable(struct catalog *cat, const struct segment_place *place, 
     if (rc < 0) return rc;
     coord_sync_begin(cat->coord);
     rc = os_write_stable(&cat->file->os, bytes, count, place_at(place) + from);
-    if (rc < 0) coord_poison(cat->coord);
+    coord_sync_ended(cat->coord, rc);
     if (rc == 0) rc = coord_check_poison(cat->coord); /* [Y4] */
     coord_sync_end(cat->coord);
     return rc;
@@ -578,7 +578,7 @@ static int snapshot_write(struct snapshot *s, const struct segment_place *spare)
         super.catalog_next = s->at.next;
         rc = file_write_super(cat->file, &super); /* [C3] */
     }
-    if (rc < 0) coord_poison(cat->coord);
+    coord_sync_ended(cat->coord, rc);
     coord_sync_end(cat->coord);
     return rc;
 }
@@ -658,10 +658,8 @@ int catalog_mark_unclean(struct catalog *cat)
     coord_sync_begin(cat->coord);
     file_mark(cat->file, &super);
     rc = file_write_super(cat->file, &super); /* [O2] */
-    if (rc < 0)
-        coord_poison(cat->coord);
-    else
-        atomic_store(&h->unclean, 1);
+    coord_sync_ended(cat->coord, rc);
+    if (rc == 0) atomic_store(&h->unclean, 1);
     coord_sync_end(cat->coord);
     return rc;
 }
@@ -711,7 +709,7 @@ static int repair_supers(struct catalog *cat, struct superblock *super)
 {
     coord_sync_begin(cat->coord);
     int rc = file_write_super(cat->file, super);
-    if (rc < 0) coord_poison(cat->coord);
+    coord_sync_ended(cat->coord, rc);
     coord_sync_end(cat->coord);
     return rc;
 }
@@ -839,24 +837,59 @@ int catalog_cell(struct catalog *cat, uint64_t topic, uint32_t partition, struct
     return rc;
 }
 
-/* Extents go behind the end of everything: a handle that only reads must leave the bytes of a clean
- * file as they were, and the free space inside it holds old ones. */
-static int make_extent(struct catalog *cat)
+/* Behind the end of everything, whatever free space there is inside. */
+static int place_behind(struct catalog *cat, struct segment_place *place)
 {
-    struct segment_place place = {.blocks = EXTENT_BLOCKS};
     uint64_t size = 0;
     int rc = os_size(&cat->file->os, &size);
     pthread_mutex_lock(&cat->mutex);
     take_extents(cat);
-    uint64_t block =
-        max_u64(space_end(&cat->picture.space), align_up(size, BLOCK_BYTES) / BLOCK_BYTES);
+    uint64_t end = (uint64_t)space_end(&cat->picture.space) * BLOCK_BYTES;
     pthread_mutex_unlock(&cat->mutex);
+    uint64_t block = align_up(max_u64(end, size), BLOCK_BYTES) / BLOCK_BYTES;
     if (rc == 0 && block > UINT32_MAX - EXTENT_BLOCKS)
         rc = err_set(BECK_LIMIT,
                      "the file has its largest size, 64 TiB: delete topics, or use a second file");
-    place.block = (uint32_t)block;
-    if (rc == 0) rc = os_allocate(&cat->file->os, place_at(&place), place_bytes(&place));
-    if (rc == 0) rc = file_zero(cat->file, place_at(&place), place_bytes(&place));
+    *place = (struct segment_place){.block = (uint32_t)block, .blocks = EXTENT_BLOCKS};
+    return rc;
+}
+
+/* Where there is room inside. The file may have been cut, or trimmed in its last segment: mappings
+ * of that must not end before it does. */
+static int place_inside(struct catalog *cat, struct segment_place *place)
+{
+    uint64_t size = 0;
+    int rc = os_size(&cat->file->os, &size);
+    pthread_mutex_lock(&cat->mutex);
+    if (rc == 0) rc = place_locked(cat, EXTENT_BLOCKS * BLOCK_BYTES, place);
+    uint64_t end = (uint64_t)space_end(&cat->picture.space) * BLOCK_BYTES;
+    pthread_mutex_unlock(&cat->mutex);
+    if (rc == 0 && size < end) rc = os_truncate(&cat->file->os, end);
+    return rc;
+}
+
+static int fill_extent(struct catalog *cat, const struct segment_place *place)
+{
+    int rc = os_allocate(&cat->file->os, place_at(place), place_bytes(place));
+    if (rc == 0) rc = file_zero(cat->file, place_at(place), place_bytes(place));
+    return rc;
+}
+
+/* In a clean file extents go behind the end: a handle that only reads must leave the bytes as they
+ * were, and the free space inside holds old ones. But where there is no other room it has to do:
+ * what a crash or a full disk left must be opened to be deleted. */
+static int make_extent(struct catalog *cat)
+{
+    struct segment_place place;
+    int rc = BECK_FULL;
+    if (atomic_load(&coord_header(cat->coord)->unclean) == 0) {
+        rc = place_behind(cat, &place);
+        if (rc == 0) rc = fill_extent(cat, &place);
+    }
+    if (rc == BECK_FULL) {
+        rc = place_inside(cat, &place);
+        if (rc == 0) rc = fill_extent(cat, &place);
+    }
     if (rc == 0) rc = coord_add_extent(cat->coord, place.block);
     return rc;
 }

@@ -115,10 +115,11 @@ static int zero_area(struct coord *c, uint32_t building)
     memset(&first, 0, sizeof first);
     atomic_store(&first.building, building);
     if (building != 0) os_boot_id(first.boot_id);
-    int rc = os_allocate(c->file, COORD_AT, COORD_BYTES);
     /* The header comes first, in one piece: what the old area told must not be forgotten while the
-     * file is not recovered. */
-    if (rc == 0) rc = os_write(c->file, &first, sizeof first, COORD_AT);
+     * file is not recovered. All of it is written, not stored: holes of a sparse copy, and blocks
+     * shared with a reflinked one or a snapshot, get space of their own here, or the disk is full.
+     * A store that finds no space would end the process. */
+    int rc = os_write(c->file, &first, sizeof first, COORD_AT);
     if (rc == 0)
         rc = os_write(c->file, zeros, sizeof zeros - sizeof first, COORD_AT + sizeof first);
     for (uint64_t at = sizeof zeros; rc == 0 && at < COORD_BYTES; at += sizeof zeros)
@@ -163,6 +164,17 @@ bool coord_recognised(const struct coord *c)
 {
     const struct coord_header *h = coord_header_ro(c);
     return h->magic == COORD_MAGIC && h->layout == coord_layout();
+}
+
+int coord_loadable(const struct coord *c)
+{
+    return os_populate_loads(&c->ro);
+}
+
+int coord_may_be_shared(struct coord *c)
+{
+    c->may_be_shared = true;
+    return os_populate(&c->rw, 0, c->rw.bytes);
 }
 
 int coord_read_residue(const struct os_file *file, bool this_boot, enum residue *residue)
@@ -413,6 +425,15 @@ uint32_t coord_extent_block(const struct coord *c, uint32_t index)
     return atomic_load_explicit(&coord_directory(c)[index], memory_order_relaxed);
 }
 
+static int map_to_store(const struct coord *c, uint64_t at, uint64_t bytes, struct os_map *map)
+{
+    int rc = os_map(c->file, at, bytes, true, map);
+    if (rc < 0 || !c->may_be_shared) return rc;
+    rc = os_populate(map, 0, bytes);
+    if (rc < 0) os_unmap(map);
+    return rc;
+}
+
 int coord_cell(struct coord *c, uint32_t index, struct cell_ref *cell)
 {
     uint32_t extent = index / EXTENT_CELLS;
@@ -428,8 +449,7 @@ int coord_cell(struct coord *c, uint32_t index, struct cell_ref *cell)
     struct os_map *rw = &c->extents->rw[extent], *ro = &c->extents->ro[extent];
     if (c->extents->end <= extent) c->extents->end = extent + 1;
     if (ro->base == NULL) rc = os_map(c->file, at, bytes, false, ro);
-    if (rc == 0 && rw->base == NULL && !c->file->readonly)
-        rc = os_map(c->file, at, bytes, true, rw);
+    if (rc == 0 && rw->base == NULL && !c->file->readonly) rc = map_to_store(c, at, bytes, rw);
     pthread_mutex_unlock(&c->extents_mutex);
     if (rc < 0) return rc;
     cell->ro = (const struct cell *)(const void *)(ro->data + within);
@@ -705,6 +725,11 @@ void coord_settle_now_and_then(struct coord *c)
 void coord_poison(const struct coord *c)
 {
     atomic_store(&coord_header(c)->poison, 1); /* [Y4] */
+}
+
+void coord_sync_ended(const struct coord *c, int rc)
+{
+    if (rc < 0 && rc != BECK_FULL) coord_poison(c);
 }
 
 int coord_check_poison(const struct coord *c)

@@ -154,6 +154,7 @@ struct coord {
     _Atomic int64_t settled_at;
     uint32_t slot;
     bool slot_held;
+    bool may_be_shared;
 };
 
 /* What an area that nobody uses still tells about syncs. */
@@ -172,6 +173,11 @@ BECK_PRIVATE int coord_rebuild(struct coord *c, enum residue residue);
 BECK_PRIVATE int coord_publish(struct coord *c);
 /* Is a usable area there (right layout, instance not 0)? Remembers the instance. */
 BECK_PRIVATE bool coord_present(struct coord *c);
+/* On tmpfs even a load takes a page, where a sparse copy has none: FULL, instead of a signal. */
+BECK_PRIVATE int coord_loadable(const struct coord *c);
+/* From now on, be sure of room before storing into what is mapped: a copy or a snapshot may share
+ * its blocks, and then a store takes new ones. FULL, instead of a signal. */
+BECK_PRIVATE int coord_may_be_shared(struct coord *c);
 /* What the last users left in an area nobody uses now: poison, an intent, an unfinished recovery.
  * */
 BECK_PRIVATE int coord_read_residue(const struct os_file *file, bool this_boot,
@@ -270,6 +276,9 @@ BECK_PRIVATE bool coord_may_publish(const struct coord *c);
 BECK_PRIVATE void coord_settle(struct coord *c);
 /* The same at most every 100 ms, for those who sync anyway. */
 BECK_PRIVATE void coord_settle_now_and_then(struct coord *c);
+/* After a write that had to be stable: poison, unless it worked or found no room before any sync.
+ * */
+BECK_PRIVATE void coord_sync_ended(const struct coord *c, int rc);
 BECK_PRIVATE void coord_poison(const struct coord *c);
 BECK_PRIVATE int coord_check_poison(const struct coord *c); /* POISONED */
 

@@ -52,12 +52,11 @@ static void fork_child(void)
         os_close(&db->file.device);
     }
     fork_list = NULL;
-    os_fork_unlock();
 }
 
 static void fork_register(void)
 {
-    (void)pthread_atfork(os_fork_lock, os_fork_unlock, fork_child);
+    os_at_fork(fork_child);
 }
 
 static void list_add(struct beck *db)
@@ -98,8 +97,9 @@ static void close_file(struct beck *db)
 
 int db_present(const struct beck *db)
 {
-    bool wiped =
-        db->fork_page != NULL && atomic_load_explicit(db->fork_page, memory_order_relaxed) != 1;
+    bool wiped = db->fork_page != NULL
+                     ? atomic_load_explicit(db->fork_page, memory_order_relaxed) != 1
+                     : os_process_id() != db->process;
     if (UNLIKELY(db->forked || wiped))
         return err_set(BECK_FORKED,
                        "this handle belongs to the parent process: open the file again");
@@ -232,10 +232,16 @@ static int open_alone(struct beck *db)
     if (rc == 0) rc = os_size(&db->file.os, &size);
     if (rc == 0 && size < HEAP_AT)
         rc = err_set(BECK_CORRUPT, "the file is cut off at byte %llu", (unsigned long long)size);
-    /* After a failed sync only the device is to be believed. */
+    /* After a failed sync only the device is to be believed, or who says so by force. */
     if (rc == 0) rc = file_read_device(&db->file, residue == RESIDUE_POISON);
+    if (rc == BECK_UNSUPPORTED && db->forced) rc = 0;
+    if (rc == BECK_UNSUPPORTED)
+        rc = err_context(rc, "a sync failed, and only the device can tell what became of it: start"
+                             " the machine anew, then force the file open");
     if (rc == 0) rc = catalog_load(&db->cat, &super, UINT64_MAX);
-    /* So far not a byte was changed: nothing is when the file is refused. */
+    /* So far not a byte was changed: nothing is when the file is refused. On tmpfs even a load
+     * through a mapping takes space, where a sparse copy has none. */
+    if (rc == 0 && db->file.fs.memory) rc = os_fill_holes(&db->file.os);
     if (rc == 0) rc = coord_rebuild(&db->coord, residue); /* [O1] */
     if (rc == 0) rc = coord_claim_slot(&db->coord);
     if (rc < 0) return rc;
@@ -263,7 +269,8 @@ static int open_join(struct beck *db)
         return err_set(BECK_BUSY, "the file is in use by an incompatible build of beck");
     rc = file_read_super(&db->file, &super);
     if (rc == 0) rc = err_set(BECK_CORRUPT, "the superblocks of an open file are zero");
-    if (rc > 0) rc = coord_claim_slot(&db->coord);
+    if (rc > 0) rc = db->file.fs.shares ? coord_may_be_shared(&db->coord) : 0;
+    if (rc == 0) rc = coord_claim_slot(&db->coord);
     if (rc == 0) wait_for_intents(db);
     return rc < 0 ? rc : catalog_join(&db->cat);
 }
@@ -356,6 +363,12 @@ static int area_there(struct beck *db)
                             (unsigned long long)size);
 }
 
+static int open_area_to_look(struct beck *db)
+{
+    int rc = coord_open(&db->coord, &db->file.os);
+    return rc == 0 && db->file.fs.memory ? coord_loadable(&db->coord) : rc;
+}
+
 static int attach_readonly(struct beck *db)
 {
     bool others = false;
@@ -364,7 +377,7 @@ static int attach_readonly(struct beck *db)
     if (db->coord.file == NULL) {
         rc = file_still_there(&db->file);
         if (rc == 0) rc = area_there(db);
-        if (rc == 0) rc = coord_open(&db->coord, &db->file.os);
+        if (rc == 0) rc = open_area_to_look(db);
         if (rc == 0) rc = catalog_init(&db->cat, &db->file, NULL);
     }
     if (rc == 0) rc = anybody_else(db, &others);
@@ -396,7 +409,7 @@ static int open_observing(struct beck *db)
 {
     struct superblock super;
     int rc = area_there(db);
-    if (rc == 0) rc = coord_open(&db->coord, &db->file.os);
+    if (rc == 0) rc = open_area_to_look(db);
     if (rc == 0 && !coord_recognised(&db->coord)) {
         rc = file_read_super(&db->file, &super);
         if (rc == 0) rc = err_set(BECK_NOT_BECK, "an empty file: nothing was ever written to it");
@@ -466,6 +479,8 @@ int db_open(struct beck *db, const char *path, const beck_options *options)
     db->readonly = (options->flags & BECK_OPEN_READONLY) != 0;
     db->busy_timeout_ms = options->busy_timeout_ms != 0 ? options->busy_timeout_ms : 10000;
     db->application_id = options->application_id;
+    db->forced = (options->flags & BECK_OPEN_FORCE) != 0;
+    db->process = os_process_id();
     db->fork_page = os_fork_page();
     bool observe = (options->flags & BECK_OPEN_OBSERVE) != 0;
     int rc = BECK_MOVED;
@@ -693,7 +708,7 @@ static int close_last(struct beck *db)
     memset(super.boot_id, 0, sizeof super.boot_id);
     super.catalog_next = db->cat.at.next;
     if (rc == 0) rc = file_write_super(&db->file, &super); /* [O3] */
-    if (rc < 0) coord_poison(&db->coord);
+    coord_sync_ended(&db->coord, rc);
     coord_sync_end(&db->coord);
     return rc < 0 ? rc : coord_zero(&db->coord);
 }

@@ -52,7 +52,9 @@ struct beck {
     char *report;
     struct cell **old_cells; /* of private views left behind: threads may still look at them */
     size_t old_cells_count;
-    const _Atomic uint32_t *fork_page;
+    const _Atomic uint32_t *fork_page; /* or NULL, and the process id tells */
+    uint32_t process;
+    bool forced;
     pthread_mutex_t mutex; /* guards the lists below, pin_words and a change of view */
     struct beck_topic *topics;
     struct beck_consumer *consumers;

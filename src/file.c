@@ -19,6 +19,8 @@
 #include "bytes.h"
 #include "err.h"
 
+#define COW_ROOM_BYTES (16u * 1024u * 1024u)
+
 static char *copy_text(const char *text)
 {
     size_t n = strlen(text) + 1;
@@ -37,6 +39,16 @@ static int open_memory(struct file *f, const beck_options *options)
     return os_open_memory(&f->os);
 }
 
+static int filesystem_allowed(const struct os_filesystem *fs, const beck_options *options)
+{
+    if (fs->allowed || options->flags & BECK_OPEN_FORCE) return 0;
+    return err_set(BECK_FILESYSTEM,
+                   "the file system is %s (0x%x), and %s: put the file on ext4, xfs, btrfs or"
+                   " tmpfs of this machine, or force it (BECK_OPEN_FORCE, --force) at your own"
+                   " risk",
+                   fs->name, fs->magic, fs->refused);
+}
+
 /* Why may it not be opened, and what can be done about it? */
 static int open_refused(struct file *f, const char *path, int rc, bool readonly)
 {
@@ -53,11 +65,16 @@ static int open_refused(struct file *f, const char *path, int rc, bool readonly)
                    owner.user, owner.mode);
 }
 
-static int file_create(struct file *f, const char *path, uint32_t mode)
+static int file_create(struct file *f, const char *path, const beck_options *options)
 {
+    uint32_t mode = options->file_mode != 0 ? options->file_mode : 0644;
     const char *slash = strrchr(path, '/');
     int folder = slash == NULL ? 1 : slash == path ? 1 : (int)(slash - path);
-    int rc = os_open(path, OS_CREATE, mode, &f->os);
+    /* Refused before there is an empty file. A folder that cannot be looked at: it is seen later.
+     */
+    int rc = os_folder_filesystem(path, &f->fs);
+    if (rc == 0 && (rc = filesystem_allowed(&f->fs, options)) < 0) return rc;
+    rc = os_open(path, OS_CREATE, mode, &f->os);
     if (rc == BECK_NOT_FOUND) return err_set(rc, "the folder it should be made in does not exist");
     if (rc == BECK_PERMISSION || rc == BECK_READONLY)
         return err_context(rc, "cannot make a file in the folder %.*s", folder,
@@ -74,7 +91,7 @@ static int file_open_path(struct file *f, const char *path, const beck_options *
     int rc = os_open(path, readonly ? OS_READ : OS_WRITE, 0, &f->os);
     if (rc == BECK_PERMISSION || rc == BECK_READONLY) return open_refused(f, path, rc, readonly);
     if (rc != BECK_NOT_FOUND || readonly || (options->flags & BECK_OPEN_NO_CREATE)) return rc;
-    return file_create(f, path, options->file_mode != 0 ? options->file_mode : 0644);
+    return file_create(f, path, options);
 }
 
 int file_open(struct file *f, const char *path, const beck_options *options)
@@ -90,12 +107,8 @@ int file_open(struct file *f, const char *path, const beck_options *options)
         strcmp(path, BECK_MEMORY) == 0 ? open_memory(f, options) : file_open_path(f, path, options);
     if (rc == 0) rc = os_identity(&f->os, &f->identity);
     if (rc == 0) rc = os_filesystem(&f->os, &f->fs);
-    if (rc == 0 && !f->fs.allowed && !(options->flags & BECK_OPEN_FORCE))
-        rc = err_set(
-            BECK_FILESYSTEM,
-            "beck needs ext4, xfs, btrfs or tmpfs, this is %s: locks and shared memory do not"
-            " work there",
-            f->fs.name);
+    if (rc == 0 && !f->nameless) rc = filesystem_allowed(&f->fs, options);
+    if (rc == 0 && f->fs.copy_on_write) f->cow = os_is_cow(&f->os);
     if (rc < 0) os_close(&f->os);
     return rc;
 }
@@ -188,8 +201,9 @@ int file_write_super(struct file *f, struct superblock *super)
     uint32_t first = f->newer_super == 0 ? SUPER_B_AT : SUPER_A_AT;
     uint32_t second = f->newer_super == 0 ? SUPER_A_AT : SUPER_B_AT;
     int rc = os_write_stable(&f->os, bytes, sizeof bytes, first);
-    if (rc == 0) rc = os_write_stable(&f->os, bytes, sizeof bytes, second);
-    return rc;
+    if (rc < 0) return rc;
+    rc = os_write_stable(&f->os, bytes, sizeof bytes, second);
+    return rc == BECK_FULL ? BECK_IO : rc; /* half of it happened */
 }
 
 void file_mark(const struct file *f, struct superblock *super)
@@ -240,7 +254,10 @@ int file_format(struct file *f, uint32_t application_id)
     struct segment_place spare = {.id = 2, .block = HEAP_BLOCK + 1, .blocks = 1};
     super.root = (struct segment_place){.id = 1, .block = HEAP_BLOCK, .blocks = 1};
     int rc;
-    if (f->fs.copy_on_write) os_no_cow(&f->os);
+    if (f->fs.copy_on_write) {
+        os_no_cow(&f->os);
+        f->cow = os_is_cow(&f->os);
+    }
     if ((rc = os_random(super.uuid, sizeof super.uuid)) < 0) return rc;
     if ((rc = os_random(&super.root.salt, sizeof super.root.salt)) < 0) return rc;
     if ((rc = os_random(&spare.salt, sizeof spare.salt)) < 0) return rc;
@@ -291,7 +308,7 @@ int file_read_device(struct file *f, bool device)
 {
     os_close(&f->device);
     if (!device || f->fs.memory) return 0;
-    return os_open_direct(&f->os, &f->device);
+    return os_open_direct(&f->os, f->path, &f->device);
 }
 
 /* ---- Segments ---- */
@@ -304,6 +321,20 @@ int file_read_segment(const struct file *f, const struct segment_place *place, u
                        (unsigned long long)place->id, (unsigned long long)from, bytes,
                        place->blocks);
     return os_read(f->device.fd >= 0 ? &f->device : &f->os, data, bytes, place_at(place) + from);
+}
+
+/* A file that is copied on write must not fill its disk: a store into the coordination area that
+ * finds no space ends the process. */
+static int leave_room(const struct file *f, uint64_t bytes)
+{
+    uint64_t room = 0;
+    if (!f->cow) return 0;
+    int rc = os_room(&f->os, &room);
+    if (rc < 0 || room >= bytes + COW_ROOM_BYTES) return rc;
+    return err_set(BECK_FULL,
+                   "the file is copied on write (no `chattr +C`): the last %u MiB of its disk are"
+                   " left free",
+                   COW_ROOM_BYTES / (unsigned)MIB);
 }
 
 int file_make_segment(struct file *f, const struct segment_place *place, uint64_t topic,
@@ -320,7 +351,8 @@ int file_make_segment(struct file *f, const struct segment_place *place, uint64_
     ASSERT(place->blocks > 0);
     memcpy(h.uuid, f->uuid, sizeof h.uuid);
     segment_header_encode(&h, bytes);
-    int rc = os_allocate(&f->os, place_at(place), place_bytes(place));
+    int rc = leave_room(f, place_bytes(place));
+    if (rc == 0) rc = os_allocate(&f->os, place_at(place), place_bytes(place));
     return rc < 0 ? rc : os_write(&f->os, bytes, sizeof bytes, place_at(place));
 }
 

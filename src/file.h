@@ -15,6 +15,7 @@ struct file {
     uint8_t uuid[16];
     bool readonly;
     bool nameless; /* BECK_MEMORY: no path leads to it */
+    bool cow;      /* each store into a page that was written back takes new space */
     struct os_clock clock;
     _Atomic int newer_super; /* which copy counted when they were last read: 0 = A, 1 = B */
 };
@@ -26,7 +27,8 @@ BECK_PRIVATE void file_close(struct file *f);
 /* The valid superblock with the higher sequence; checks version and features. 1 = read, 0 = the
  * file has never been formatted; NOT_BECK, CORRUPT, NEWER. */
 BECK_PRIVATE int file_read_super(struct file *f, struct superblock *super);
-/* Write it as both copies, each stable before the next, sequence raised. [C3] */
+/* Write it as both copies, each stable before the next, sequence raised. FULL: neither was written.
+ * [C3] */
 BECK_PRIVATE int file_write_super(struct file *f, struct superblock *super);
 /* Note in `super` what proves later that the page cache was never lost. */
 BECK_PRIVATE void file_mark(const struct file *f, struct superblock *super);

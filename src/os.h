@@ -32,10 +32,13 @@ struct os_owner {
 
 struct os_filesystem {
     const char *name;
-    bool allowed;       /* on the list of file systems beck is tested on */
-    bool mapped_writes; /* stores through a mapping into allocated space cannot fail */
-    bool memory;        /* nothing survives a power loss: no poison, no proof */
-    bool copy_on_write; /* wants NOCOW before the first byte */
+    bool allowed;        /* on the list of file systems beck is tested on */
+    bool mapped_writes;  /* stores through a mapping into allocated space cannot fail */
+    bool memory;         /* nothing survives a power loss: no poison, no proof */
+    bool copy_on_write;  /* wants NOCOW before the first byte */
+    bool shares;         /* with reflinked copies or snapshots: a store may need new blocks */
+    const char *refused; /* why it is not allowed */
+    uint32_t magic;
 };
 
 /* ---- Files. `path` is only for opening and messages. ---- */
@@ -52,7 +55,13 @@ BECK_PRIVATE int os_owner(const char *path, struct os_owner *owner);
 /* MOVED when `path` no longer names this file. */
 BECK_PRIVATE int os_still_there(const char *path, const struct os_file *f);
 BECK_PRIVATE int os_filesystem(const struct os_file *f, struct os_filesystem *fs);
-BECK_PRIVATE void os_no_cow(const struct os_file *f);
+/* The one that a file made at `path` would lie on. */
+BECK_PRIVATE int os_folder_filesystem(const char *path, struct os_filesystem *fs);
+BECK_PRIVATE void os_no_cow(const struct os_file *f); /* only an empty file can be told */
+/* On a file system that copies on write: does it do so with this file? */
+BECK_PRIVATE bool os_is_cow(const struct os_file *f);
+/* How much more the file system has room for. */
+BECK_PRIVATE int os_room(const struct os_file *f, uint64_t *bytes);
 
 /* A new file that has no name and ends when it is closed; in memory if the system can. */
 BECK_PRIVATE int os_open_memory(struct os_file *f);
@@ -60,21 +69,24 @@ BECK_PRIVATE int os_open_memory(struct os_file *f);
 /* Read exactly `bytes`; what lies behind the end of the file reads as zeros. */
 BECK_PRIVATE int os_read(const struct os_file *f, void *data, size_t bytes, uint64_t at);
 BECK_PRIVATE int os_write(const struct os_file *f, const void *data, size_t bytes, uint64_t at);
-/* Write and make just these bytes stable (and what leads to them). FULL, IO; IO = outcome unknown.
- * */
+/* Write and make just these bytes stable (and what leads to them). FULL: there was no room to write
+ * them, and no sync was tried. IO: outcome unknown. */
 BECK_PRIVATE int os_write_stable(const struct os_file *f, const void *data, size_t bytes,
                                  uint64_t at);
-/* Reserve space, growing the file as needed; FULL. Never shrinks. */
+/* Reserve space, growing the file as needed; FULL. Never shrinks. What the bytes held before may be
+ * zeros afterwards. */
 BECK_PRIVATE int os_allocate(const struct os_file *f, uint64_t at, uint64_t bytes);
+/* Give every hole inside of the file space of its own; FULL. */
+BECK_PRIVATE int os_fill_holes(const struct os_file *f);
 BECK_PRIVATE int os_truncate(const struct os_file *f, uint64_t bytes);
-BECK_PRIVATE int os_sync(const struct os_file *f);
+BECK_PRIVATE int os_sync(const struct os_file *f); /* IO = outcome unknown */
 /* Make the name of the open file stable. */
 BECK_PRIVATE int os_sync_directory(const char *path, const struct os_file *f);
 /* Start writing these bytes to the device; a hint. */
 BECK_PRIVATE void os_writeback(const struct os_file *f, uint64_t at, uint64_t bytes);
 /* The same file once more, for reading what the device holds, whatever the page cache says.
  * UNSUPPORTED where the file system knows no such thing. */
-BECK_PRIVATE int os_open_direct(const struct os_file *f, struct os_file *direct);
+BECK_PRIVATE int os_open_direct(const struct os_file *f, const char *path, struct os_file *direct);
 
 /* ---- Mappings, shared; `at` is a multiple of 16 KiB; they may reach behind the end of the file.
  * ---- */
@@ -87,8 +99,11 @@ struct os_map {
 BECK_PRIVATE int os_map(const struct os_file *f, uint64_t at, uint64_t bytes, bool writable,
                         struct os_map *map);
 BECK_PRIVATE void os_unmap(struct os_map *map);
-/* Make the pages of [from, to) present and writable so that stores do not fault; a hint. */
-BECK_PRIVATE void os_populate(const struct os_map *map, uint64_t from, uint64_t to);
+/* Make the pages of [from, to) present and writable so that stores do not fault; a hint. FULL:
+ * there is no room for all of them, and a store would end the process. */
+BECK_PRIVATE int os_populate(const struct os_map *map, uint64_t from, uint64_t to);
+/* Make all of a mapping present for loads; FULL: as above, on a file system in memory. */
+BECK_PRIVATE int os_populate_loads(const struct os_map *map);
 /* Make [from, to) of the mapping stable, whoever wrote it; IO = outcome unknown. */
 BECK_PRIVATE int os_map_sync(const struct os_map *map, uint64_t from, uint64_t to);
 /* Every mapped store that recovery depends on goes through here. */
@@ -127,7 +142,7 @@ BECK_PRIVATE int64_t os_now_coarse_ms(void);
 BECK_PRIVATE int64_t os_monotonic_ms(void); /* never compared between processes */
 BECK_PRIVATE int os_random(void *data, size_t bytes);
 BECK_PRIVATE void os_boot_id(uint8_t id[16]); /* zeros when unknown */
-BECK_PRIVATE uint32_t os_process_id(void);    /* for people only */
+BECK_PRIVATE uint32_t os_process_id(void);
 /* In which that number means this process; 0 = unknown. */
 BECK_PRIVATE uint32_t os_process_namespace(void);
 /* The name of this program, cut off to `bytes` and filled with zeros. */
@@ -136,10 +151,13 @@ BECK_PRIVATE void os_program_name(char *name, size_t bytes);
 BECK_PRIVATE bool os_process_stopped(uint32_t process);
 
 /* No thread of this process forks while the lock is held: a child shall not inherit what nobody has
- * noted or marked yet. Nothing else is locked inside. */
+ * noted or marked yet. Only mappings are made and unmade inside. */
 BECK_PRIVATE void os_fork_lock(void);
 BECK_PRIVATE void os_fork_unlock(void);
-/* A page that reads 1 in this process and 0 in every fork of it; NULL when the system cannot. */
+/* Called in every child of a fork, before anything else of it runs. Once in a process. */
+BECK_PRIVATE void os_at_fork(void (*child)(void));
+/* A page that reads 1 in this process and 0 in every fork of it; NULL when the system cannot:
+ * compare process ids, then. */
 BECK_PRIVATE const _Atomic uint32_t *os_fork_page(void);
 BECK_PRIVATE void os_fork_page_free(const _Atomic uint32_t *page);
 

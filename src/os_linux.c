@@ -1,8 +1,9 @@
-/* os_linux.c -- the seam on Linux: files, maps, locks, futexes, clocks */
-#include "os.h"
+/* os_linux.c -- the rest of the seam on Linux: file systems, allocation, futexes */
+#include "os_posix.h"
 
+#ifndef BECK_OS_PORTABLE
 #ifndef __linux__
-#error "beck runs on Linux; the functions of os.h are where a port goes"
+#error "not Linux: build with make OS=portable (-DBECK_OS_PORTABLE), see doc/DURABILITY.md"
 #endif
 
 #include <errno.h>
@@ -10,15 +11,14 @@
 #include <linux/fs.h>
 #include <linux/futex.h>
 #include <linux/magic.h>
-#include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -26,8 +26,11 @@
 
 #include "err.h"
 
+/* Linux 5.4 is the floor. What is newer, and what a container's seccomp profile may forbid, is
+ * tried, and does without: test/os_test.c and test/without_test.py forbid each of them. */
 #ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#define MADV_POPULATE_READ 22 /* Linux 5.14 */
+#define MADV_POPULATE_WRITE 23
 #endif
 #ifndef SYS_futex_waitv
 #define SYS_futex_waitv 449 /* Linux 5.16 */
@@ -36,134 +39,98 @@
 #define XFS_SUPER_MAGIC 0x58465342
 #endif
 
-#define DIRECT_ALIGN 4096u
-
-static int os_fail(const char *what)
+/* The call is not there, or not allowed, whatever its arguments are. */
+static bool os_missing(void)
 {
-    int e = errno;
-    int status = BECK_IO;
-    if (e == ENOSPC || e == EDQUOT || e == EFBIG) status = BECK_FULL;
-    if (e == ENOMEM) status = BECK_NOMEM;
-    if (e == EACCES || e == EPERM) status = BECK_PERMISSION;
-    if (e == EROFS) status = BECK_READONLY;
-    if (e == ENOENT || e == ENOTDIR) status = BECK_NOT_FOUND;
-    if (e == EEXIST) status = BECK_EXISTS;
-    if (e == EMFILE || e == ENFILE) status = BECK_LIMIT;
-    return err_set(status, "%s: %s", what, strerror(e));
+    return errno == ENOSYS || errno == EPERM || errno == EOPNOTSUPP || errno == EINVAL;
 }
 
 /* ---- Files ---- */
 
-/* A descriptor below 3 would sooner or later receive somebody's printf. */
-static int os_above_stdio(int fd)
+int os_identity(const struct os_file *f, struct os_identity *id)
 {
-    if (fd < 0 || fd > 2) return fd;
-    int high = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    int e = errno;
-    close(fd);
-    errno = e;
-    return high;
-}
-
-int os_open(const char *path, enum os_open_mode mode, uint32_t permissions, struct os_file *f)
-{
-    static const int flags[] = {[OS_READ] = O_RDONLY,
-                                [OS_WRITE] = O_RDWR,
-                                [OS_CREATE] = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW};
+    struct statx sx;
     struct stat st;
-    f->fd = os_above_stdio(
-        open(path, flags[mode] | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, (mode_t)permissions));
-    f->readonly = mode == OS_READ;
-    f->direct = false;
-    if (f->fd < 0 && errno == EISDIR) return err_set(BECK_INVALID, "is a directory");
-    if (f->fd < 0) return os_fail("open");
-    if (fstat(f->fd, &st) == 0 && S_ISREG(st.st_mode)) return 0;
-    os_close(f);
-    return err_set(BECK_INVALID, "not a regular file");
+    memset(id, 0, sizeof *id);
+    if (statx(f->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &sx) == 0) {
+        id->device = (uint64_t)sx.stx_dev_major << 32 | sx.stx_dev_minor;
+        id->inode = sx.stx_ino;
+        id->links = sx.stx_nlink;
+        if (sx.stx_mask & STATX_BTIME) {
+            id->birth_s = sx.stx_btime.tv_sec;
+            id->birth_ns = sx.stx_btime.tv_nsec;
+        }
+        return 0;
+    }
+    if (fstat(f->fd, &st) < 0) return os_fail("fstat");
+    id->device = (uint64_t)major(st.st_dev) << 32 | minor(st.st_dev);
+    id->inode = st.st_ino;
+    id->links = st.st_nlink;
+    return 0;
 }
 
-void os_close(struct os_file *f)
+/* Not on the list: refused, and used at one's own risk with BECK_OPEN_FORCE. */
+static const char refused_network[] =
+    "other machines that have it open see neither locks nor shared memory";
+static const char refused_pass[] = "locks and shared memory need not work on both sides of it";
+static const char refused_untested[] = "beck is not tested there";
+
+static const struct {
+    uint64_t magic;
+    struct os_filesystem fs;
+} os_filesystems[] = {
+    {EXT4_SUPER_MAGIC, {.name = "ext4", .allowed = true, .mapped_writes = true}},
+    {TMPFS_MAGIC, {.name = "tmpfs", .allowed = true, .mapped_writes = true, .memory = true}},
+    {XFS_SUPER_MAGIC, {.name = "xfs", .allowed = true, .shares = true}},
+    {BTRFS_SUPER_MAGIC, {.name = "btrfs", .allowed = true, .copy_on_write = true, .shares = true}},
+    {OVERLAYFS_SUPER_MAGIC, {.name = "overlayfs", .allowed = true, .shares = true}},
+    {NFS_SUPER_MAGIC, {.name = "NFS", .refused = refused_network}},
+    {SMB_SUPER_MAGIC, {.name = "SMB", .refused = refused_network}},
+    {0xff534d42, {.name = "CIFS", .refused = refused_network}},
+    {0xfe534d42, {.name = "SMB2 (CIFS)", .refused = refused_network}},
+    {0x00c36400, {.name = "CephFS", .refused = refused_network}},
+    {0x0bd00bd0, {.name = "Lustre", .refused = refused_network}},
+    {0x01161970, {.name = "GFS2", .refused = refused_network}},
+    {0x7461636f, {.name = "OCFS2", .refused = refused_network}},
+    {0x5346414f, {.name = "AFS", .refused = refused_network}},
+    {V9FS_MAGIC, {.name = "9p", .refused = refused_pass}},
+    {0x65735546, {.name = "FUSE or virtiofs", .refused = refused_pass}},
+    {0x786f4256, {.name = "vboxsf", .refused = refused_pass}},
+    {0xf15f, {.name = "eCryptfs", .refused = refused_pass}},
+    {0x2fc12fc1, {.name = "ZFS", .refused = refused_untested}},
+    {0xca451a4e, {.name = "bcachefs", .refused = refused_untested}},
+    {0xf2f52010, {.name = "F2FS", .refused = refused_untested}},
+    {0x3434, {.name = "NILFS2", .refused = refused_untested}},
+    {0x4d44, {.name = "FAT", .refused = refused_untested}},
+    {0x2011bab0, {.name = "exFAT", .refused = refused_untested}},
+    {0x7366746e, {.name = "NTFS", .refused = refused_untested}},
+    {0x5346544e, {.name = "NTFS", .refused = refused_untested}},
+    {0x858458f6, {.name = "ramfs", .refused = refused_untested}},
+};
+
+void os_filesystem_by_magic(uint64_t magic, struct os_filesystem *fs)
 {
-    int fd = f->fd;
-    f->fd = -1; /* first: a child forked in between must not close what is somebody else's by now */
-    if (fd >= 0) close(fd);
+    for (size_t i = 0; i < sizeof os_filesystems / sizeof os_filesystems[0]; i++) {
+        if (os_filesystems[i].magic != (magic & UINT32_MAX)) continue;
+        *fs = os_filesystems[i].fs;
+        return;
+    }
+    *fs = (struct os_filesystem){.name = "unknown to it", .refused = refused_untested};
+}
+
+int os_filesystem(const struct os_file *f, struct os_filesystem *fs)
+{
+    struct statfs st;
+    if (fstatfs(f->fd, &st) < 0) return os_fail("fstatfs");
+    os_filesystem_by_magic((uint64_t)st.f_type, fs);
+    fs->magic = (uint32_t)st.f_type;
+    return 0;
 }
 
 int os_open_memory(struct os_file *f)
 {
     *f = (struct os_file){.fd = os_above_stdio(memfd_create("beck", MFD_CLOEXEC))};
-    return f->fd < 0 ? os_fail("memfd_create") : 0;
-}
-
-int os_size(const struct os_file *f, uint64_t *bytes)
-{
-    struct stat st;
-    if (fstat(f->fd, &st) < 0) return os_fail("fstat");
-    *bytes = (uint64_t)st.st_size;
-    return 0;
-}
-
-int os_identity(const struct os_file *f, struct os_identity *id)
-{
-    struct statx sx;
-    memset(id, 0, sizeof *id);
-    if (statx(f->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &sx) < 0)
-        return os_fail("statx");
-    id->device = (uint64_t)sx.stx_dev_major << 32 | sx.stx_dev_minor;
-    id->inode = sx.stx_ino;
-    id->links = sx.stx_nlink;
-    if (sx.stx_mask & STATX_BTIME) {
-        id->birth_s = sx.stx_btime.tv_sec;
-        id->birth_ns = sx.stx_btime.tv_nsec;
-    }
-    return 0;
-}
-
-int os_owner(const char *path, struct os_owner *owner)
-{
-    struct stat st;
-    if (stat(path, &st) < 0) return os_fail("stat");
-    *owner = (struct os_owner){.user = st.st_uid, .mode = st.st_mode & 07777};
-    return 0;
-}
-
-int os_still_there(const char *path, const struct os_file *f)
-{
-    struct stat here, there;
-    if (fstat(f->fd, &here) < 0) return os_fail("fstat");
-    if (stat(path, &there) < 0)
-        return err_set(BECK_MOVED, "the file was deleted or renamed while open");
-    if (here.st_ino == there.st_ino && here.st_dev == there.st_dev) return 0;
-    return err_set(BECK_MOVED, "another file took the place of the open one");
-}
-
-int os_filesystem(const struct os_file *f, struct os_filesystem *fs)
-{
-    static const struct {
-        uint64_t magic;
-        struct os_filesystem fs;
-    } known[] = {
-        {EXT4_SUPER_MAGIC, {"ext4", true, true, false, false}},
-        {TMPFS_MAGIC, {"tmpfs", true, true, true, false}},
-        {XFS_SUPER_MAGIC, {"xfs", true, false, false, false}},
-        {BTRFS_SUPER_MAGIC, {"btrfs", true, false, false, true}},
-        {NFS_SUPER_MAGIC, {"NFS", false, false, false, false}},
-        {SMB_SUPER_MAGIC, {"SMB", false, false, false, false}},
-        {0xFF534D42, {"CIFS", false, false, false, false}},
-        {0xFE534D42, {"SMB2", false, false, false, false}},
-        {V9FS_MAGIC, {"9p", false, false, false, false}},
-        {0x65735546, {"FUSE or virtiofs", false, false, false, false}},
-        {OVERLAYFS_SUPER_MAGIC, {"overlayfs", true, false, false, false}},
-    };
-    struct statfs st;
-    if (fstatfs(f->fd, &st) < 0) return os_fail("fstatfs");
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        if (known[i].magic != ((uint64_t)st.f_type & UINT32_MAX)) continue;
-        *fs = known[i].fs;
-        return 0;
-    }
-    *fs = (struct os_filesystem){.name = "an unknown file system"};
-    return 0;
+    return f->fd >= 0 ? 0 : os_missing() ? os_open_nameless(f) : os_fail("memfd_create");
 }
 
 void os_no_cow(const struct os_file *f)
@@ -174,123 +141,48 @@ void os_no_cow(const struct os_file *f)
     (void)ioctl(f->fd, FS_IOC_SETFLAGS, &flags);
 }
 
-/* Whole pages into memory of our own, because the device wants both aligned. */
-static int os_read_direct(const struct os_file *f, void *data, size_t bytes, uint64_t at)
+bool os_is_cow(const struct os_file *f)
 {
-    uint64_t from = at / DIRECT_ALIGN * DIRECT_ALIGN;
-    size_t span = (size_t)align_up(at - from + bytes, DIRECT_ALIGN), got = 0;
-    uint8_t *pages = aligned_alloc(DIRECT_ALIGN, span);
-    if (pages == NULL) return err_set(BECK_NOMEM, "out of memory");
-    while (got < span) {
-        ssize_t n = pread(f->fd, pages + got, span - got, (off_t)(from + got));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) {
-            free(pages);
-            return os_fail("read");
-        }
-        got += (size_t)n;
-        if (n == 0 || n % DIRECT_ALIGN != 0) break; /* the end of the file */
-    }
-    memset(pages + got, 0, span - got);
-    memcpy(data, pages + (at - from), bytes);
-    free(pages);
-    return 0;
-}
-
-int os_read(const struct os_file *f, void *data, size_t bytes, uint64_t at)
-{
-    uint8_t *p = data;
-    if (f->direct) return bytes == 0 ? 0 : os_read_direct(f, data, bytes, at);
-    while (bytes > 0) {
-        ssize_t n = pread(f->fd, p, bytes, (off_t)at);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return os_fail("read");
-        if (n == 0) break;
-        p += n;
-        at += (uint64_t)n;
-        bytes -= (size_t)n;
-    }
-    if (bytes > 0) memset(p, 0, bytes);
-    return 0;
-}
-
-static int os_write_flags(const struct os_file *f, const void *data, size_t bytes, uint64_t at,
-                          int flags)
-{
-    const uint8_t *p = data;
-    while (bytes > 0) {
-        struct iovec v = {.iov_base = (void *)(uintptr_t)p, .iov_len = bytes};
-        ssize_t n = flags == 0 ? pwrite(f->fd, p, bytes, (off_t)at)
-                               : pwritev2(f->fd, &v, 1, (off_t)at, flags);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return os_fail("write");
-        if (n == 0) return err_set(BECK_IO, "write: nothing was written");
-        p += n;
-        at += (uint64_t)n;
-        bytes -= (size_t)n;
-    }
-    return 0;
-}
-
-int os_write(const struct os_file *f, const void *data, size_t bytes, uint64_t at)
-{
-    return os_write_flags(f, data, bytes, at, 0);
+    int flags = 0;
+    return ioctl(f->fd, FS_IOC_GETFLAGS, &flags) < 0 || !(flags & FS_NOCOW_FL);
 }
 
 int os_write_stable(const struct os_file *f, const void *data, size_t bytes, uint64_t at)
 {
-    return os_write_flags(f, data, bytes, at, RWF_DSYNC);
+    const uint8_t *p = data;
+    /* First without the sync: a full disk is told apart from a failed sync. */
+    int rc = os_write(f, data, bytes, at);
+    while (rc == 0 && bytes > 0) {
+        struct iovec v = {.iov_base = (void *)(uintptr_t)p, .iov_len = bytes};
+        ssize_t n = pwritev2(f->fd, &v, 1, (off_t)at, RWF_DSYNC);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && os_missing()) return os_sync(f);
+        if (n <= 0) return os_sync_failed("write and sync");
+        p += n;
+        at += (uint64_t)n;
+        bytes -= (size_t)n;
+    }
+    return rc;
 }
 
+/* On a full disk xfs and btrfs refuse even what has its space already: writing tells. */
 int os_allocate(const struct os_file *f, uint64_t at, uint64_t bytes)
 {
+    uint64_t size = 0;
     int rc;
     do rc = fallocate(f->fd, 0, (off_t)at, (off_t)bytes);
     while (rc < 0 && errno == EINTR);
     if (rc == 0) return 0;
-    if (errno != EOPNOTSUPP) return os_fail("fallocate");
-
-    uint64_t size;
-    if ((rc = os_size(f, &size)) < 0 || size >= at + bytes) return rc;
-    return os_truncate(f, at + bytes);
+    if (!os_missing() && errno != ENOSPC && errno != EDQUOT) return os_fail("fallocate");
+    bool full = errno == ENOSPC || errno == EDQUOT;
+    int status = full ? os_fail("fallocate") : 0;
+    if ((rc = os_size(f, &size)) < 0) return rc;
+    return full && at + bytes > size ? status : os_allocate_by_zeros(f, at, bytes);
 }
 
-int os_truncate(const struct os_file *f, uint64_t bytes)
+bool os_sync_all(const struct os_file *f)
 {
-    int rc;
-    do rc = ftruncate(f->fd, (off_t)bytes);
-    while (rc < 0 && errno == EINTR);
-    return rc < 0 ? os_fail("ftruncate") : 0;
-}
-
-int os_sync(const struct os_file *f)
-{
-    int rc;
-    do rc = fdatasync(f->fd);
-    while (rc < 0 && errno == EINTR);
-    return rc < 0 ? os_fail("fdatasync") : 0;
-}
-
-int os_sync_directory(const char *path, const struct os_file *f)
-{
-    char directory[4096];
-    const char *slash = strrchr(path, '/');
-    size_t n = slash == NULL ? 0 : (size_t)(slash - path);
-    if (n >= sizeof directory) return err_set(BECK_INVALID, "the path is too long");
-    memcpy(directory, path, n);
-    directory[n] = 0;
-    int fd = open(slash == NULL ? "."
-                  : n == 0      ? "/"
-                                : directory,
-                  O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd < 0 ? -1 : fsync(fd);
-    int e = errno;
-    if (fd >= 0) close(fd);
-    if (rc == 0) return 0;
-    /* It may be one that we can write but not read, or /proc/self/fd: then all there is. */
-    if ((e == EACCES || e == EINVAL) && syncfs(f->fd) == 0) return 0;
-    errno = e;
-    return os_fail("sync the directory");
+    return syncfs(f->fd) == 0;
 }
 
 void os_writeback(const struct os_file *f, uint64_t at, uint64_t bytes)
@@ -298,120 +190,64 @@ void os_writeback(const struct os_file *f, uint64_t at, uint64_t bytes)
     (void)sync_file_range(f->fd, (off_t)at, (off_t)bytes, SYNC_FILE_RANGE_WRITE);
 }
 
-int os_open_direct(const struct os_file *f, struct os_file *direct)
+/* Without /proc the path has to do, if it still leads to this file. */
+int os_open_direct(const struct os_file *f, const char *path, struct os_file *direct)
 {
-    char path[64];
-    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", f->fd);
+    char self[64];
+    struct stat here, there;
+    (void)snprintf(self, sizeof self, "/proc/self/fd/%d", f->fd);
     *direct = (struct os_file){.readonly = true, .direct = true};
-    direct->fd = os_above_stdio(open(path, O_RDONLY | O_DIRECT | O_CLOEXEC));
-    if (direct->fd >= 0) return 0;
-    if (errno != EINVAL && errno != ENOENT) return os_fail("open around the page cache");
+    direct->fd = os_above_stdio(open(self, O_RDONLY | O_DIRECT | O_CLOEXEC));
+    if (direct->fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+        direct->fd = os_above_stdio(open(path, O_RDONLY | O_DIRECT | O_CLOEXEC));
+    if (direct->fd >= 0 && fstat(f->fd, &here) == 0 && fstat(direct->fd, &there) == 0 &&
+        here.st_ino == there.st_ino && here.st_dev == there.st_dev)
+        return 0;
+    bool failed = direct->fd < 0 && errno != EINVAL && errno != ENOENT && errno != ENOTDIR;
+    if (failed) return os_fail("open around the page cache");
+    os_close(direct);
     return err_set(BECK_UNSUPPORTED, "cannot read around the page cache: %s", strerror(errno));
 }
 
 /* ---- Mappings ---- */
 
-int os_map(const struct os_file *f, uint64_t at, uint64_t bytes, bool writable, struct os_map *map)
+bool os_not_inherited(void *base, size_t bytes)
 {
-    ASSERT(at % BLOCK_BYTES == 0);
-    ASSERT(bytes > 0);
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-    uint64_t down = at % page; /* pages may be larger than blocks */
-    map->base_bytes = (size_t)align_up(down + bytes, page);
-    os_fork_lock(); /* a child that inherits the mapping keeps the description, and its locks */
-    map->base = mmap(NULL, map->base_bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ,
-                     MAP_SHARED, f->fd, (off_t)(at - down));
-    int e = errno;
-    if (map->base != MAP_FAILED) (void)madvise(map->base, map->base_bytes, MADV_DONTFORK);
-    os_fork_unlock();
-    if (map->base == MAP_FAILED) {
-        memset(map, 0, sizeof *map);
-        errno = e;
-        return os_fail("mmap");
-    }
-    map->data = map->base + down;
-    map->bytes = bytes;
-    return 0;
+    return madvise(base, bytes, MADV_DONTFORK) == 0;
 }
 
-void os_unmap(struct os_map *map)
-{
-    if (map->base != NULL) munmap(map->base, map->base_bytes);
-    memset(map, 0, sizeof *map);
-}
-
-void os_populate(const struct os_map *map, uint64_t from, uint64_t to)
+int os_populate(const struct os_map *map, uint64_t from, uint64_t to)
 {
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     uint64_t skew = (uint64_t)(map->data - map->base);
     from = (from + skew) / page * page;
     to = min_u64(align_up(to + skew, page), map->base_bytes);
-    if (from < to) (void)madvise(map->base + from, to - from, MADV_POPULATE_WRITE);
+    if (from >= to || madvise(map->base + from, to - from, MADV_POPULATE_WRITE) == 0) return 0;
+    if (errno != EFAULT) return 0; /* an older kernel */
+    return err_set(BECK_FULL,
+                   "the disk is full: no room for pages shared with a copy or a snapshot");
 }
 
-int os_map_sync(const struct os_map *map, uint64_t from, uint64_t to)
+int os_populate_loads(const struct os_map *map)
 {
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-    uint64_t skew = (uint64_t)(map->data - map->base);
-    ASSERT(from <= to);
-    ASSERT(to <= map->bytes);
-    from = (from + skew) / page * page;
-    to = align_up(to + skew, page);
-    int rc = msync(map->base + from, to - from, MS_SYNC);
-    return rc < 0 ? os_fail("msync") : 0;
-}
-
-void os_store(uint8_t *to, const void *from, size_t bytes)
-{
-    memcpy(to, from, bytes);
-}
-
-/* ---- Byte locks ---- */
-
-static int os_ofd(const struct os_file *f, int command, short type, uint64_t byte, uint64_t count,
-                  struct flock *l)
-{
-    int rc;
-    *l = (struct flock){
-        .l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = (off_t)count};
-    do rc = fcntl(f->fd, command, l);
-    while (rc < 0 && errno == EINTR);
-    return rc;
-}
-
-int os_lock(const struct os_file *f, uint64_t byte, bool exclusive)
-{
-    struct flock l;
-    if (os_ofd(f, F_OFD_SETLK, exclusive ? F_WRLCK : F_RDLCK, byte, 1, &l) == 0) return 0;
-    if (errno == EAGAIN || errno == EACCES) return BECK_BUSY;
-    return os_fail("lock");
-}
-
-int os_unlock(const struct os_file *f, uint64_t byte)
-{
-    struct flock l;
-    return os_ofd(f, F_OFD_SETLK, F_UNLCK, byte, 1, &l) < 0 ? os_fail("unlock") : 0;
-}
-
-int os_locked_by_other(const struct os_file *f, uint64_t byte, uint64_t count, bool *locked)
-{
-    struct flock l;
-    if (os_ofd(f, F_OFD_GETLK, F_RDLCK, byte, count, &l) < 0) return os_fail("test a lock");
-    *locked = l.l_type != F_UNLCK;
-    return 0;
+    if (madvise(map->base, map->base_bytes, MADV_POPULATE_READ) == 0 || errno != EFAULT) return 0;
+    return err_set(BECK_FULL, "the file system is full: no room for pages of a sparse copy");
 }
 
 /* ---- Waiting ---- */
 
-static struct timespec os_span(uint32_t ms)
+/* A futex that fails for a reason of its own must not turn waiting into spinning. */
+static bool os_waited(long rc, uint32_t timeout_ms)
 {
-    return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    if (rc >= 0 || errno == EAGAIN || errno == ETIMEDOUT) return false;
+    if (errno == EINTR) return true;
+    return os_sleep_ms((uint32_t)min_u64(timeout_ms, 1));
 }
 
 bool os_wait(const _Atomic uint32_t *word, uint32_t expected, uint32_t timeout_ms)
 {
     struct timespec t = os_span(timeout_ms);
-    return syscall(SYS_futex, word, FUTEX_WAIT, expected, &t, NULL, 0) < 0 && errno == EINTR;
+    return os_waited(syscall(SYS_futex, word, FUTEX_WAIT, expected, &t, NULL, 0), timeout_ms);
 }
 
 bool os_wait_many(const struct os_wait_item *items, size_t count, uint32_t timeout_ms,
@@ -440,8 +276,8 @@ bool os_wait_many(const struct os_wait_item *items, size_t count, uint32_t timeo
         deadline.tv_nsec -= 1000000000;
     }
     long rc = syscall(SYS_futex_waitv, v, (unsigned)count, 0, &deadline, CLOCK_MONOTONIC);
-    *supported = rc >= 0 || (errno != ENOSYS && errno != EPERM);
-    return rc < 0 && errno == EINTR;
+    *supported = rc >= 0 || !os_missing();
+    return *supported && os_waited(rc, timeout_ms);
 }
 
 void os_wake(_Atomic uint32_t *word, int32_t count)
@@ -449,34 +285,27 @@ void os_wake(_Atomic uint32_t *word, int32_t count)
     (void)syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
 }
 
-bool os_sleep_ms(uint32_t ms)
-{
-    struct timespec t = os_span(ms);
-    return nanosleep(&t, NULL) < 0 && errno == EINTR;
-}
-
 /* ---- Clocks, chance, identity ---- */
-
-static int64_t os_clock_ms(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-int64_t os_now_ms(void)
-{
-    return os_clock_ms(CLOCK_REALTIME);
-}
 
 int64_t os_now_coarse_ms(void)
 {
     return os_clock_ms(CLOCK_REALTIME_COARSE);
 }
 
-int64_t os_monotonic_ms(void)
+/* Where getrandom is forbidden. */
+static int os_random_device(uint8_t *p, size_t bytes)
 {
-    return os_clock_ms(CLOCK_MONOTONIC);
+    int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return os_fail("getrandom, and open /dev/urandom");
+    while (bytes > 0) {
+        ssize_t n = read(fd, p, bytes);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) break;
+        p += n;
+        bytes -= (size_t)n;
+    }
+    close(fd);
+    return bytes == 0 ? 0 : err_set(BECK_IO, "read /dev/urandom: cut short");
 }
 
 int os_random(void *data, size_t bytes)
@@ -485,7 +314,7 @@ int os_random(void *data, size_t bytes)
     while (bytes > 0) {
         ssize_t n = getrandom(p, bytes, 0);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return os_fail("getrandom");
+        if (n < 0) return os_random_device(p, bytes);
         p += n;
         bytes -= (size_t)n;
     }
@@ -508,25 +337,6 @@ void os_boot_id(uint8_t id[16])
         id[digits / 2] = (uint8_t)(id[digits / 2] << 4 | v);
         digits++;
     }
-}
-
-/* ---- fork ---- */
-
-static pthread_mutex_t os_fork_mutex = PTHREAD_MUTEX_INITIALIZER;
-
-void os_fork_lock(void)
-{
-    pthread_mutex_lock(&os_fork_mutex);
-}
-
-void os_fork_unlock(void)
-{
-    pthread_mutex_unlock(&os_fork_mutex);
-}
-
-uint32_t os_process_id(void)
-{
-    return (uint32_t)getpid();
 }
 
 uint32_t os_process_namespace(void)
@@ -574,3 +384,5 @@ void os_fork_page_free(const _Atomic uint32_t *page)
 {
     if (page != NULL) munmap((void *)(uintptr_t)page, (size_t)sysconf(_SC_PAGESIZE));
 }
+
+#endif /* BECK_OS_PORTABLE */

@@ -410,7 +410,7 @@ static int write_frame(struct partition *p, struct tail *tail, const struct part
     if (store) {
         if (UNLIKELY(end > p->populated)) {
             p->populated = (uint32_t)min_u64(end + AHEAD_BYTES, tail->zeroed);
-            os_populate(&p->map, tail->position, p->populated);
+            (void)os_populate(&p->map, tail->position, p->populated);
         }
         os_store(p->map.data + tail->position, batch->bytes, FRAME_BYTES + batch->batch_bytes);
         return 0;

@@ -523,13 +523,19 @@ START_TEST(unchecked_reads_damaged_values)
 }
 END_TEST
 
+#ifdef BECK_OS_PORTABLE
+#define IMAGES 2 /* without a boot id a crashed file ends at its first damage */
+#else
+#define IMAGES 4
+#endif
+
 Suite *suite(void)
 {
     Suite *s = suite_create("api_corrupt");
     TCase *c = tcase_create("bytes");
     tcase_set_timeout(c, 60);
-    tcase_add_loop_test(c, flipped_bytes, 0, 4);
-    tcase_add_loop_test(c, cut_files, 0, 4);
+    tcase_add_loop_test(c, flipped_bytes, 0, IMAGES);
+    tcase_add_loop_test(c, cut_files, 0, IMAGES);
     suite_add_tcase(s, c);
 
     c = tcase_create("reports");

@@ -1,5 +1,7 @@
 /* api_open.c -- opening and closing: options, refusals, messages, what stays in the file */
+#include <signal.h>
 #include <stddef.h>
+#include <sys/resource.h>
 
 #include "api_help.h"
 
@@ -551,6 +553,41 @@ START_TEST(replaced_while_open)
 }
 END_TEST
 
+/* A process that fills its disk and is killed. */
+static void fill_and_die(const char *name)
+{
+    beck *db = open_db(name);
+    beck_topic *fat = os_topic(db, "fat", 1, 0), *lean = os_topic(db, "lean", 1, 0);
+    for (int i = 0; i < 2000; i++)
+        OK(db, append_text(fat, 0, "some text to fill the disk with, again and again"));
+    OK(db, append_text(lean, 0, "first"));
+    _exit(0);
+}
+
+/* The disk is full to the last byte of the file: it opens all the same, topics are deleted, and
+ * their space is used. */
+START_TEST(a_crashed_file_opens_on_a_full_disk)
+{
+    int status;
+    const char *name = path();
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) fill_and_die(name);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    struct rlimit limit = {file_size(name), file_size(name)};
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    beck *db = open_db(name);
+    OK(db, beck_topic_delete(db, "fat"));
+    beck_topic *lean = os_topic(db, "lean", 1, 0);
+    for (int i = 0; i < 500; i++) OK(db, append_text(lean, 0, "in the place of what was deleted"));
+    ck_assert_int_eq(end_offset(db, "lean", 0), 501);
+    OK(db, beck_close(db));
+    ck_assert_uint_le(file_size(name), limit.rlim_cur);
+}
+END_TEST
+
 Suite *suite(void)
 {
     Suite *s = suite_create("api_open");
@@ -575,7 +612,7 @@ Suite *suite(void)
     tcase_add_test(c, empty_file_becomes_one);
     tcase_add_test(c, new_file_is_small);
     tcase_add_test(c, permission);
-    tcase_add_test(c, unsuitable_file_system);
+    test_add_linux(c, unsuitable_file_system, "no file system is refused");
     tcase_add_test(c, busy_after_the_timeout);
     tcase_add_test(c, files_of_newer_versions);
     suite_add_tcase(s, c);
@@ -588,6 +625,7 @@ Suite *suite(void)
     tcase_add_test(c, deleted_while_open);
     tcase_add_test(c, waiting_at_a_deleted_file);
     tcase_add_test(c, replaced_while_open);
+    tcase_add_test(c, a_crashed_file_opens_on_a_full_disk);
     suite_add_tcase(s, c);
     return s;
 }

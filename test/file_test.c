@@ -299,9 +299,9 @@ Suite *suite(void)
 {
     Suite *s = suite_create("file");
     TCase *c = tcase_create("superblock");
-    tcase_add_test(c, a_new_file_is_small_and_unclean);
-    tcase_add_test(c, a_superblock_changes_one_stable_copy_at_a_time);
-    tcase_add_test(c, a_change_that_stops_leaves_one_state);
+    test_add_linux(c, a_new_file_is_small_and_unclean, NO_BOOT_ID);
+    test_add_linux(c, a_superblock_changes_one_stable_copy_at_a_time, NO_DSYNC);
+    test_add_linux(c, a_change_that_stops_leaves_one_state, NO_DSYNC);
     tcase_add_test(c, either_copy_may_be_damaged);
     tcase_add_test(c, newer_and_impossible_files_are_refused);
     tcase_add_test(c, other_files_are_told_apart);

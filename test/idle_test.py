@@ -66,6 +66,9 @@ def watch(path, topic, partitions, sync):
 
 
 def main():
+    if os.environ.get("PORTABLE"):
+        print("skipped: OS=portable looks 200 times a second instead of sleeping in the kernel")
+        return
     path = os.path.join(folders()[0], "idle.beck")
     watch(path, "one", 1, 0)      # futex_waitv
     watch(path, "many", 200, 0)   # more than it takes: the bell

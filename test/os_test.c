@@ -1,15 +1,20 @@
 /* os_test.c -- files, mappings, locks, futexes and clocks as the rest of the library needs them */
-#include "os.h"
+#include "os_posix.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "err.h"
 #include "test.h"
+#include "without.h"
 
 static char path[4096];
 static struct os_file f;
@@ -291,6 +296,287 @@ START_TEST(a_fork_finds_its_page_wiped)
 }
 END_TEST
 
+/* ---- File systems ---- */
+
+START_TEST(the_file_system_is_known)
+{
+    struct os_filesystem fs;
+    make_file();
+    ck_assert_int_eq(os_filesystem(&f, &fs), BECK_OK);
+    ck_assert(fs.allowed); /* or no other test would run */
+    ck_assert_ptr_nonnull(fs.name);
+#ifndef BECK_OS_PORTABLE
+    static const struct {
+        uint32_t magic;
+        const char *name;
+    } refused[] = {{0x6969, "NFS"},          {0xff534d42, "CIFS"},    {0x01021997, "9p"},
+                   {0x65735546, "virtiofs"}, {0x2fc12fc1, "ZFS"},     {0xca451a4e, "bcachefs"},
+                   {0xf2f52010, "F2FS"},     {0x00c36400, "CephFS"},  {0x0bd00bd0, "Lustre"},
+                   {0x4d44, "FAT"},          {0x12345678, "unknown"}, {0xf15f, "eCryptfs"},
+                   {0x01161970, "GFS2"},     {0x7461636f, "OCFS2"},   {0x7366746e, "NTFS"}};
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        os_filesystem_by_magic(refused[i].magic, &fs);
+        ck_assert(!fs.allowed);
+        ck_assert(!fs.mapped_writes);
+        ck_assert_msg(strstr(fs.name, refused[i].name) != NULL, "%s", fs.name);
+        ck_assert_ptr_nonnull(fs.refused);
+    }
+    os_filesystem_by_magic(0xffffffff00000000u | 0xef53, &fs);
+    ck_assert_str_eq(fs.name, "ext4"); /* f_type may be sign-extended */
+    ck_assert(fs.allowed && fs.mapped_writes && !fs.memory && !fs.copy_on_write);
+#endif
+    os_close(&f);
+}
+END_TEST
+
+static int64_t blocks_of(const struct os_file *file)
+{
+    struct stat st;
+    ck_assert_int_eq(fstat(file->fd, &st), 0);
+    return (int64_t)st.st_blocks * 512;
+}
+
+static const struct {
+    const char *what;
+    int error;
+} no_fallocate[] = {{"statx", ENOSYS}, /* not fallocate at all: the usual way */
+                    {"fallocate", ENOSYS},
+                    {"fallocate", EOPNOTSUPP},
+                    {"fallocate", EPERM}};
+
+START_TEST(space_is_really_allocated)
+{
+    uint64_t size = 0;
+    make_file();
+    ck_assert_int_eq(os_truncate(&f, 100000), BECK_OK); /* a hole */
+    ck_assert_int_eq(without(no_fallocate[_i].what, no_fallocate[_i].error), 0);
+    ck_assert_int_eq(os_allocate(&f, 0, 65536), BECK_OK);
+    ck_assert_int_eq(os_size(&f, &size), BECK_OK);
+    ck_assert_uint_eq(size, 100000);
+    ck_assert_int_eq(os_allocate(&f, 65536, 200000), BECK_OK);
+    ck_assert_int_eq(os_size(&f, &size), BECK_OK);
+    ck_assert_uint_eq(size, 265536);
+    ck_assert_int_eq(os_sync(&f), BECK_OK);
+    ck_assert_int_ge(blocks_of(&f), 265536);
+    os_close(&f);
+}
+END_TEST
+
+START_TEST(holes_are_filled)
+{
+    char bytes[4];
+    make_file();
+    ck_assert_int_eq(os_fill_holes(&f), BECK_OK); /* empty */
+    ck_assert_int_eq(os_write(&f, "here", 4, 300000), BECK_OK);
+    ck_assert_int_eq(os_truncate(&f, 800001), BECK_OK);
+    if (_i > 0) ck_assert_int_eq(without("fallocate", EOPNOTSUPP), 0);
+    ck_assert_int_eq(os_fill_holes(&f), BECK_OK);
+    ck_assert_int_eq(os_sync(&f), BECK_OK);
+    ck_assert_int_ge(blocks_of(&f), 800001);
+    ck_assert_int_eq(os_read(&f, bytes, 4, 300000), BECK_OK);
+    ck_assert_mem_eq(bytes, "here", 4);
+    os_close(&f);
+}
+END_TEST
+
+START_TEST(growing_in_vain_leaves_the_size)
+{
+    struct rlimit limit = {150000, 150000};
+    uint64_t size = 0;
+    make_file();
+    ck_assert_int_eq(os_write(&f, "x", 1, 99999), BECK_OK);
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    ck_assert_int_eq(os_allocate_by_zeros(&f, 100000, 100000), BECK_FULL);
+    ck_assert_int_eq(os_size(&f, &size), BECK_OK);
+    ck_assert_uint_eq(size, 100000);
+    ck_assert_int_eq(os_allocate(&f, 100000, 100000), BECK_FULL);
+    ck_assert_int_eq(os_write_stable(&f, "yyyy", 4, 150000), BECK_FULL);
+    os_close(&f);
+}
+END_TEST
+
+/* ---- Doing without what a kernel or a container may not have ---- */
+
+START_TEST(without_statx_there_is_no_birth)
+{
+    struct os_identity id, again;
+    make_file();
+    ck_assert_int_eq(os_identity(&f, &id), BECK_OK);
+    ck_assert_int_eq(without("statx", _i == 0 ? ENOSYS : EPERM), 0);
+    ck_assert_int_eq(os_identity(&f, &again), BECK_OK);
+    ck_assert_uint_eq(again.inode, id.inode);
+    ck_assert_uint_eq(again.device, id.device);
+    ck_assert_uint_eq(again.links, 1);
+    ck_assert_int_eq(again.birth_s, 0);
+    os_close(&f);
+}
+END_TEST
+
+START_TEST(without_dsync_all_is_synced)
+{
+    static const int errors[] = {ENOSYS, EPERM, EINVAL, EOPNOTSUPP};
+    char bytes[5];
+    make_file();
+    ck_assert_int_eq(without("pwritev2", errors[_i]), 0);
+    ck_assert_int_eq(os_write_stable(&f, "hello", 5, 77), BECK_OK);
+    ck_assert_int_eq(os_read(&f, bytes, 5, 77), BECK_OK);
+    ck_assert_mem_eq(bytes, "hello", 5);
+    os_close(&f);
+}
+END_TEST
+
+#ifndef BECK_OS_PORTABLE
+START_TEST(without_getrandom_the_device_gives)
+{
+    uint8_t one[300] = {0}, two[300] = {0};
+    ck_assert_int_eq(without("getrandom", _i == 0 ? ENOSYS : EPERM), 0);
+    ck_assert_int_eq(os_random(one, sizeof one), BECK_OK);
+    ck_assert_int_eq(os_random(two, sizeof two), BECK_OK);
+    ck_assert_mem_ne(one, two, sizeof one);
+    ck_assert_mem_ne(one + 200, two + 200, 100);
+}
+END_TEST
+#endif
+
+START_TEST(without_waitv_one_word_is_waited_for)
+{
+    static const int errors[] = {ENOSYS, EPERM, EINVAL};
+    _Atomic uint32_t word = 0;
+    struct os_wait_item item = {&word, 0};
+    bool supported = true;
+    ck_assert_int_eq(without("futex_waitv", errors[_i]), 0);
+    (void)os_wait_many(&item, 1, 10, &supported);
+#ifndef BECK_OS_PORTABLE
+    ck_assert(!supported);
+#endif
+}
+END_TEST
+
+START_TEST(without_futexes_waiting_is_no_spinning)
+{
+    _Atomic uint32_t word = 0;
+    ck_assert_int_eq(without("futex", EPERM), 0);
+    int64_t start = os_monotonic_ms();
+    for (int i = 0; i < 20; i++) os_wait(&word, 0, 100);
+    ck_assert_int_ge(os_monotonic_ms() - start, 15);
+}
+END_TEST
+
+START_TEST(without_description_locks_nothing_works)
+{
+    static const int errors[] = {EINVAL, EPERM, ENOSYS};
+    bool is;
+    make_file();
+    ck_assert_int_eq(without("ofd-setlk", errors[_i]), 0);
+    ck_assert_int_eq(without("ofd-getlk", errors[_i]), 0);
+    ck_assert_int_eq(os_lock(&f, 1, true), BECK_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(err_message(), "open file description locks"));
+    ck_assert_int_eq(os_unlock(&f, 1), BECK_UNSUPPORTED);
+    ck_assert_int_eq(os_locked_by_other(&f, 1, 1, &is), BECK_UNSUPPORTED);
+    os_close(&f);
+}
+END_TEST
+
+/* A process with a lock and a mapping that has forked and been killed: its child lives, its lock
+ * must not. */
+static void child_that_maps_and_forks(int out)
+{
+    struct os_file g;
+    struct os_map map;
+    if (os_open(path, OS_WRITE, 0, &g) < 0 || os_lock(&g, 7, true) < 0) _exit(1);
+    if (os_map(&g, 0, BLOCK_BYTES, true, &map) < 0) _exit(1);
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(g.fd); /* as db.c does it */
+        pause();
+    }
+    if (write(out, &pid, sizeof pid) != (ssize_t)sizeof pid) _exit(1);
+    pause();
+}
+
+START_TEST(a_child_does_not_keep_the_mappings)
+{
+    int status, ready[2];
+    pid_t grandchild;
+    make_file();
+    ck_assert_int_eq(os_allocate(&f, 0, BLOCK_BYTES), BECK_OK);
+    if (_i > 0) ck_assert_int_eq(without("madvise-dontfork", _i == 1 ? EPERM : EINVAL), 0);
+    ck_assert_int_eq(pipe(ready), 0);
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) child_that_maps_and_forks(ready[1]);
+    ck_assert_int_eq(read(ready[0], &grandchild, sizeof grandchild), sizeof grandchild);
+    ck_assert(locked(&f, 7, 1));
+    ck_assert_int_eq(kill(pid, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    os_sleep_ms(20); /* the grandchild may not have come to closing its copy */
+    ck_assert(!locked(&f, 7, 1));
+    ck_assert_int_eq(kill(grandchild, SIGKILL), 0);
+    os_close(&f);
+}
+END_TEST
+
+START_TEST(listed_mappings_are_unmapped_in_any_order)
+{
+    struct os_map maps[3];
+    if (_i > 0) ck_assert_int_eq(without("madvise", EPERM), 0);
+    make_file();
+    ck_assert_int_eq(os_allocate(&f, 0, 3 * BLOCK_BYTES), BECK_OK);
+    for (unsigned i = 0; i < 3; i++)
+        ck_assert_int_eq(os_map(&f, i * BLOCK_BYTES, BLOCK_BYTES, true, &maps[i]), BECK_OK);
+    os_populate(&maps[0], 0, BLOCK_BYTES); /* a hint */
+    os_store(maps[0].data, "still", 5);
+    for (unsigned i = 0; i < 3; i++) os_unmap(&maps[(i + 1) % 3]);
+    ck_assert_int_eq(os_map(&f, 0, BLOCK_BYTES, false, &maps[0]), BECK_OK);
+    ck_assert_mem_eq(maps[0].data, "still", 5);
+    os_unmap(&maps[0]);
+    os_close(&f);
+}
+END_TEST
+
+START_TEST(memory_has_no_name)
+{
+    struct os_identity id;
+    if (_i > 0) ck_assert_int_eq(without("memfd_create", _i == 1 ? ENOSYS : EPERM), 0);
+    ck_assert_int_eq(os_open_memory(&f), BECK_OK);
+    ck_assert_int_gt(f.fd, 2);
+    ck_assert_int_eq(fcntl(f.fd, F_GETFD), FD_CLOEXEC);
+    ck_assert_int_eq(os_write(&f, "x", 1, 100), BECK_OK);
+    ck_assert_int_eq(os_identity(&f, &id), BECK_OK);
+    ck_assert_uint_eq(id.links, 0);
+    os_close(&f);
+}
+END_TEST
+
+START_TEST(without_wiping_there_is_no_fork_page)
+{
+    ck_assert_int_eq(without("madvise-wipeonfork", EINVAL), 0);
+    ck_assert_ptr_null(os_fork_page());
+}
+END_TEST
+
+START_TEST(the_device_is_read_or_not_at_all)
+{
+    struct os_file device;
+    char bytes[5];
+    make_file();
+    ck_assert_int_eq(os_write(&f, "hello", 5, 9000), BECK_OK);
+    ck_assert_int_eq(os_sync(&f), BECK_OK);
+    if (_i > 0) ck_assert_int_eq(without("o_direct", EINVAL), 0);
+    int rc = os_open_direct(&f, path, &device);
+    if (_i > 0) ck_assert_int_eq(rc, BECK_UNSUPPORTED);
+    if (rc == BECK_UNSUPPORTED) {
+        ck_assert_ptr_nonnull(strstr(err_message(), "around the page cache"));
+    } else {
+        ck_assert_int_eq(os_read(&device, bytes, 5, 9000), BECK_OK);
+        ck_assert_mem_eq(bytes, "hello", 5);
+    }
+    os_close(&device);
+    os_close(&f);
+}
+END_TEST
+
 Suite *suite(void)
 {
     Suite *s = suite_create("os");
@@ -310,6 +596,27 @@ Suite *suite(void)
     tcase_add_test(c, waiters_are_woken);
     tcase_add_test(c, chance_and_identity);
     tcase_add_test(c, a_fork_finds_its_page_wiped);
+    suite_add_tcase(s, c);
+    c = tcase_create("filesystem");
+    tcase_add_test(c, the_file_system_is_known);
+    tcase_add_loop_test(c, space_is_really_allocated, 0, 4);
+    tcase_add_loop_test(c, holes_are_filled, 0, 2);
+    tcase_add_test(c, growing_in_vain_leaves_the_size);
+    tcase_add_loop_test(c, the_device_is_read_or_not_at_all, 0, 2);
+    suite_add_tcase(s, c);
+    c = tcase_create("without");
+    tcase_add_loop_test(c, without_statx_there_is_no_birth, 0, 2);
+    tcase_add_loop_test(c, without_dsync_all_is_synced, 0, 4);
+#ifndef BECK_OS_PORTABLE
+    tcase_add_loop_test(c, without_getrandom_the_device_gives, 0, 2);
+#endif
+    tcase_add_loop_test(c, without_waitv_one_word_is_waited_for, 0, 3);
+    tcase_add_test(c, without_futexes_waiting_is_no_spinning);
+    tcase_add_loop_test(c, without_description_locks_nothing_works, 0, 3);
+    tcase_add_loop_test(c, a_child_does_not_keep_the_mappings, 0, 3);
+    tcase_add_loop_test(c, listed_mappings_are_unmapped_in_any_order, 0, 2);
+    tcase_add_loop_test(c, memory_has_no_name, 0, 3);
+    tcase_add_test(c, without_wiping_there_is_no_fork_page);
     suite_add_tcase(s, c);
     return s;
 }

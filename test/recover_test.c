@@ -448,7 +448,7 @@ Suite *suite(void)
     Suite *s = suite_create("recover");
     TCase *c = tcase_create("gap");
     tcase_add_test(c, a_killed_process_leaves_everything_it_wrote);
-    tcase_add_test(c, damage_in_front_of_something_intact_is_a_gap);
+    test_add_linux(c, damage_in_front_of_something_intact_is_a_gap, NO_BOOT_ID);
     tcase_add_test(c, damage_below_what_frames_prove_is_a_gap);
     tcase_add_test(c, damage_below_a_clean_close_is_a_gap);
     suite_add_tcase(s, c);
@@ -460,8 +460,8 @@ Suite *suite(void)
     suite_add_tcase(s, c);
     c = tcase_create("again");
     tcase_add_test(c, a_second_crash_is_recovered_like_the_first);
-    tcase_add_test(c, recovery_can_be_interrupted_anywhere);
-    tcase_add_test(c, interrupted_recovery_keeps_the_gaps);
+    test_add_linux(c, recovery_can_be_interrupted_anywhere, NO_DSYNC);
+    test_add_linux(c, interrupted_recovery_keeps_the_gaps, NO_BOOT_ID);
     tcase_add_test(c, a_clean_file_is_believed);
     suite_add_tcase(s, c);
     return s;

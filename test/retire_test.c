@@ -246,7 +246,7 @@ Suite *suite(void)
     Suite *s = suite_create("retire");
     TCase *c = tcase_create("retire");
     tcase_add_test(c, what_nobody_uses_is_freed_at_once);
-    tcase_add_test(c, cells_are_marked_before_a_segment_is_freed);
+    test_add_linux(c, cells_are_marked_before_a_segment_is_freed, NO_DSYNC);
     tcase_add_test(c, a_writer_inside_is_waited_for);
     tcase_add_test(c, a_writer_with_an_old_picture_is_refused);
     tcase_add_test(c, a_writer_that_died_inside_is_not_waited_for);

@@ -29,6 +29,16 @@ static inline const char *test_folder(void)
     return folder != NULL ? folder : "/tmp";
 }
 
+/* For what cannot hold with os_portable, and why. */
+#ifdef BECK_OS_PORTABLE
+#define test_add_linux(c, t, why)                                                                  \
+    ((void)(c), (void)(t), (void)printf("skipped " #t ": %s\n", (why)))
+#else
+#define test_add_linux(c, t, why) tcase_add_test(c, t)
+#endif
+#define NO_BOOT_ID "without a boot id a crashed file is treated like a copy"
+#define NO_DSYNC "watches pwritev2"
+
 static void test_choose_seed(void)
 {
     const char *seed = getenv("SEED");

@@ -37,7 +37,7 @@ beck produce a.beck t --sync
 beck consume a.beck t -eZ
 beck consume a.beck t --unchecked=yes
 beck topic list a.beck --jsonn
-beck topic delete a.beck t --force
+beck topic delete a.beck t --now
 beck stat a.beck -q
 
 # Values that are wrong.
