@@ -48,10 +48,10 @@ def seeded():
     return random.Random(seed)
 
 
-def build_worker(folder):
-    """Compile test/worker/worker.c against the library."""
-    program = os.path.join(folder, "worker")
-    source = os.path.join(ROOT, "test", "worker", "worker.c")
+def build_worker(folder, name="worker"):
+    """Compile test/worker/NAME.c against the library."""
+    program = os.path.join(folder, name)
+    source = os.path.join(ROOT, "test", "worker", name + ".c")
     subprocess.check_call([os.environ.get("CC") or "cc", "-std=c11", "-D_GNU_SOURCE", "-O2", "-g",
                            "-pthread", "-I" + BUILD, "-o", program, source,
                            "-L" + BUILD, "-lbeck", "-Wl,-rpath," + BUILD])
