@@ -474,12 +474,13 @@ Suite *suite(void)
     tcase_add_test(c, hard_links);
     tcase_add_test(c, symbolic_links);
     tcase_add_test(c, through_a_descriptor);
-    tcase_add_test(c, empty_through_a_descriptor);
-    tcase_add_test(c, without_a_name);
+    test_add_linux(c, empty_through_a_descriptor, "POSIX has no syncfs");
+    test_add_linux(c, without_a_name, "POSIX has no syncfs");
     tcase_add_test(c, another_working_directory);
     tcase_add_test(c, copied_while_open);
     tcase_add_test(c, cut_under_readers);
-    tcase_add_test(c, cut_under_a_copying_consumer);
+    test_add_linux(c, cut_under_a_copying_consumer,
+                   "waiting loads through the mapping that is cut");
     tcase_add_test(c, cut_under_an_observer);
     tcase_add_test(c, cut_before_an_open);
     tcase_add_test(c, cut_under_a_writer);

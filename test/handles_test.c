@@ -693,16 +693,16 @@ Suite *suite(void)
 {
     Suite *s = suite_create("handles");
     TCase *c = tcase_create("handles");
-    tcase_add_test(c, everybody_alive_is_listed);
+    test_add_linux(c, everybody_alive_is_listed, "POSIX knows no names of programs");
     tcase_add_test(c, any_handle_may_ask);
     tcase_add_test(c, an_observer_does_nothing_else);
     tcase_add_test(c, the_gate_is_not_waited_for);
-    tcase_add_test(c, numbers_of_another_namespace_are_marked);
+    test_add_linux(c, numbers_of_another_namespace_are_marked, "POSIX knows no namespaces");
     tcase_add_test(c, the_dead_are_listed_while_something_is_left);
-    tcase_add_test(c, the_stopped_are_told_from_the_others);
+    test_add_linux(c, the_stopped_are_told_from_the_others, "POSIX does not tell who is stopped");
     tcase_add_test(c, a_damaged_file_can_be_looked_into);
     tcase_add_test(c, a_poisoned_file_can_be_looked_into);
-    tcase_add_test(c, a_list_belongs_to_its_thread);
+    test_add_linux(c, a_list_belongs_to_its_thread, "POSIX knows no names of programs");
     tcase_add_test(c, arguments_are_checked);
     tcase_add_test(c, locks_name_their_owners);
     tcase_add_test(c, who_waits_tells_for_what);
