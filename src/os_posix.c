@@ -176,7 +176,7 @@ int os_allocate_by_zeros(const struct os_file *f, uint64_t at, uint64_t bytes)
         rc = os_write(f, zeros, (size_t)n, at);
         at += n;
     }
-    if (rc < 0 && end > size) (void)ftruncate(f->fd, (off_t)size);
+    if (rc < 0 && end > size && ftruncate(f->fd, (off_t)size) < 0) return rc; /* it stays long */
     return rc;
 }
 
