@@ -69,7 +69,7 @@ HELPER_SOURCES := $(filter-out $(TEST_SOURCES),$(wildcard test/*.c))
 TEST_HELPERS := $(patsubst test/%.c,$(OUT)/test/%.o,$(HELPER_SOURCES))
 UNITS := $(patsubst test/%.c,$(OUT)/test/%,$(TEST_SOURCES))
 SCRIPTS := $(sort $(wildcard test/shell/*.sh $(foreach k,test kill,test/*_$k.py test/*_$k.sh)))
-LINTS := $(addprefix tool/check-,layers style invariants format)
+LINTS := $(addprefix tool/check-,layers style invariants errors format)
 MODELS := $(wildcard doc/models/run)
 pick = $(if $(TESTS),$(foreach t,$(1),$(if $(filter $(TESTS),$(basename $(notdir $t))),$t)),$(1))
 RUN := BUILD=$(abspath $(BUILD)) SAN=$(SAN) PORTABLE=$(PORTABLE) CK_RUN_CASE=$(T) ROUNDS=$(ROUNDS) test/run

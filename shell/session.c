@@ -19,7 +19,7 @@ static bool is_beck_file(const char *name)
 }
 
 /* Prints the file that was probably meant: one of the same folder with a name like it. */
-static void suggest_file(const char *path)
+static bool suggest_file(const char *path)
 {
     const char *slash = strrchr(path, '/');
     int folder_size = slash == NULL ? 0 : (int)(slash - path) + 1;
@@ -27,13 +27,14 @@ static void suggest_file(const char *path)
     size_t count = 0;
     snprintf(folder, sizeof folder, "%.*s", folder_size, path);
     DIR *dir = opendir(folder_size == 0 ? "." : folder);
-    if (dir == NULL) return;
+    if (dir == NULL) return false;
     for (struct dirent *entry; count < FILES_MAX && (entry = readdir(dir)) != NULL;)
         if (is_beck_file(entry->d_name)) names[count++] = must_copy(entry->d_name);
     closedir(dir);
     size_t near = nearest_word(path + folder_size, (const char *const *)names, count);
     if (near < count) fprintf(stderr, " (did you mean '%s%s'?)", folder, names[near]);
     for (size_t i = 0; i < count; i++) free(names[i]);
+    return near < count;
 }
 
 static void suggest_topic(const char *topic, const beck_topic_info *const *topics, size_t count)
@@ -99,8 +100,7 @@ int session_open(struct session *session, uint32_t flags)
     }
     if (rc == BECK_NOT_FOUND && (flags & BECK_OPEN_NO_CREATE) != 0) {
         fprintf(stderr, "beck: %s: no such file", session->path);
-        suggest_file(session->path);
-        fputc('\n', stderr);
+        fputs(suggest_file(session->path) ? "\n" : "; 'beck produce' makes one\n", stderr);
     } else {
         session_error(session);
     }

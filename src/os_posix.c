@@ -27,7 +27,10 @@ int os_fail(const char *what)
     if (e == ENOENT || e == ENOTDIR) status = BECK_NOT_FOUND;
     if (e == EEXIST) status = BECK_EXISTS;
     if (e == EMFILE || e == ENFILE) status = BECK_LIMIT;
-    return err_set(status, "%s: %s", what, strerror(e));
+    const char *advice = "";
+    if (status == BECK_FULL) advice = ": make room on the disk, or delete a topic";
+    if (status == BECK_LIMIT) advice = ": close some, or raise the limit (ulimit -n)";
+    return err_set(status, "%s: %s%s", what, strerror(e), advice);
 }
 
 int os_sync_failed(const char *what)

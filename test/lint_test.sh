@@ -18,6 +18,13 @@ plant() {
     printf 'ASSERT(x); /* [H1], never errno */\nint a = map[N2];\n' >> tree/src/high.c
     printf '#include "beck.h"\n#include <unistd.h>\n' > tree/shell/main.c
     printf '/* [H1] */\n' > tree/test/high_test.c
+    mkdir -p tree/include tree/doc
+    printf 'X(LOST, -7, "it is lost", RETRY)\n' > tree/include/beck.h
+    printf '<!-- from here on made by tool/check-errors -->\n' > tree/doc/ERRORS.md
+    for title in 'Of whatever status fits' 'In front of these, to say where' \
+        'Of the program, on standard error' 'Of the program, for wrong usage (exit code 64)'; do
+        printf '\n### %s\n\n' "$title"
+    done >> tree/doc/ERRORS.md
 }
 
 # finds LINT TEXT: the lint fails on the tree and says so with this text
@@ -31,7 +38,7 @@ finds() {
 }
 
 plant
-for lint in check-layers check-style check-invariants; do
+for lint in check-layers check-style check-invariants check-errors; do
     "$BECK_TOOL/$lint" tree || { echo "$lint refuses a good tree"; failures=$((failures + 1)); }
 done
 
@@ -72,6 +79,11 @@ echo 'strcpy(a, b);' >> tree/shell/main.c
 finds check-style 'shell/main.c:3: banned call'
 echo 'return errno;' >> tree/src/high.c
 finds check-style 'src/high.c:9: errno outside os'
+
+echo 'return err_set(BECK_LOST, "%s is lost", "a" "b");' >> tree/src/high.c
+finds check-errors '+- _ is lost'
+echo 'return usage_error(self, "odd");' >> tree/shell/main.c
+finds check-errors '+- odd'
 
 echo ' *  [H2] nobody keeps it' >> tree/src/high.c
 finds check-invariants '[H2] is kept nowhere'

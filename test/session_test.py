@@ -29,7 +29,9 @@ class Terminal:
         pid, self.fd = pty.fork()
         if pid == 0:
             os.chdir(folder)
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, no user's shell does
+            # As at a desk: Python ignores SIGPIPE, and what runs in the background SIGINT.
+            for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGQUIT):
+                signal.signal(number, signal.SIG_DFL)
             env = {"PATH": os.path.dirname(BECK) + ":" + os.environ["PATH"], "TERM": "dumb",
                    "PS1": "$ ", "COLUMNS": "100", "HOME": folder, "LC_ALL": "C.UTF-8"}
             os.execve("/bin/bash", ["bash", "--norc", "--noprofile", "--noediting"], env)
