@@ -46,7 +46,8 @@ def storm(path, log, rng, wrapper):
     for worker in running:
         worker.signal(signal.SIGTERM)
         # -SIGTERM: it was ended before it had begun
-        assert worker.wait(10) in (0, -signal.SIGTERM), "%s ended with %s" % (worker.log, worker.process.returncode)
+        assert worker.wait(10) in (0, -signal.SIGTERM), "%s ended with %s" % (
+            worker.log, worker.process.returncode)
     acknowledged = 0
     for worker in workers:
         lines = worker.lines(0) + worker.lines(99)
