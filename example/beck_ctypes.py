@@ -83,7 +83,21 @@ class _CheckSummary(_Sized):
 
 
 _FINDING = ctypes.CFUNCTYPE(c_int, c_void_p, c_char_p)
-_lib = ctypes.CDLL(os.environ.get("BECK_LIB", "libbeck.so.0"))
+
+
+def _load():
+    """BECK_LIB, the installed library, or the one that `make` built beside this folder."""
+    built = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../build/libbeck.so.0")
+    named = os.environ.get("BECK_LIB")
+    for path in [named] if named else ["libbeck.so.0", built]:
+        try:
+            return ctypes.CDLL(path)
+        except OSError as error:
+            why = error
+    raise OSError("%s: run `make` or `make install`, or set BECK_LIB to libbeck.so.0" % why)
+
+
+_lib = _load()
 
 
 def _declare(name, result, *arguments):
@@ -229,6 +243,9 @@ def _borrow(data, keep):
     """Address and size of bytes that live as long as `keep`; None is null, b"" is empty."""
     if data is None:
         return None, 0
+    if isinstance(data, str):
+        raise TypeError("keys and values are bytes: encode() the text %.40r" % data)
+    data = bytes(data)
     keep.append(c_char_p(data))
     return ctypes.cast(keep[-1], c_void_p), len(data)
 

@@ -32,8 +32,8 @@
  *         for (size_t i = 0; i < count; i++) use(&records[i]);
  *
  * What to know first
- *  - Keep the file on a local file system: ext4, xfs, btrfs or tmpfs. Network and pass-through file
- *    systems are refused (BECK_FILESYSTEM).
+ *  - Keep the file on a local file system: ext4, xfs, btrfs, tmpfs, or overlayfs inside one
+ *    container. Network and pass-through file systems are refused (BECK_FILESYSTEM).
  *  - A handle is not inherited: after fork() the child opens its own; the parent's gives
  *    BECK_FORKED.
  *  - Write permission on the file is full trust: every writer can damage it. Opening and reading a
@@ -41,7 +41,8 @@
  *  - The library starts no threads, installs no signal handlers, prints nothing and never exits.
  *
  * Threads: a handle `beck` and its topics may be used by any number of threads at once. A consumer
- * is used by one thread at a time. Any number of handles, in any processes, may have one file open.
+ * is used by one thread at a time. 1024 handles that may write, in any processes, can have a file
+ * open at once, and any number of read-only ones.
  *
  * Memory: every pointer this library returns stays its own; each function says how long it lives.
  *
@@ -114,12 +115,12 @@ enum beck_status_class {
     BECK_CLASS_RETRY = 1,  /* may succeed later, when the cause is gone */
     BECK_CLASS_CALLER = 2, /* the call is wrong: change it */
     BECK_CLASS_REOPEN = 3, /* close this handle and open the file again */
-    BECK_CLASS_REPAIR = 4  /* the file needs `beck check`, then a backup or `beck recover` */
+    BECK_CLASS_REPAIR = 4  /* the file is damaged: `beck check` tells where */
 };
 
 /* The fixed text of a status; never NULL. */
 BECK_API const char *beck_status_text(int status);
-/* The name without prefix, for example "CORRUPT"; never NULL. */
+/* The name without prefix, for example "CORRUPT"; "?" for what is no status; never NULL. */
 BECK_API const char *beck_status_name(int status);
 /* What to do: one of enum beck_status_class. */
 BECK_API int beck_status_class(int status);
@@ -151,7 +152,7 @@ typedef struct beck_options {
     uint32_t flags; /* BECK_OPEN_* */
     /* how long to wait for others opening or closing the file; 0 = 10000 */
     uint32_t busy_timeout_ms;
-    uint32_t application_id; /* stored in a new file, for file(1); 0 = none */
+    uint32_t application_id; /* stored in a new file: whose it is; 0 = nobody's */
     uint32_t file_mode;      /* permissions of a new file before umask; 0 = 0644 */
     /* What time it is, in milliseconds since 1970, for this handle: timestamps of records without
      * one, and settings in milliseconds such as flush.ms. NULL = the system's clock. Called by any
@@ -223,6 +224,8 @@ BECK_API const char *beck_compression_name(uint32_t compression);
  * missing, or INVALID. */
 BECK_API int beck_compression_check(uint32_t compression);
 
+#define BECK_FLUSH_NEVER UINT32_MAX
+
 typedef struct beck_topic_config {
     size_t size;         /* sizeof(beck_topic_config) */
     uint32_t partitions; /* 1 to 1024; 0 = 1. Altering can only add. */
@@ -230,7 +233,8 @@ typedef struct beck_topic_config {
     /* largest batch as it is stored, max.message.bytes; 0 = 10551296 (10 MiB + 64 KiB) */
     uint32_t max_message_bytes;
     uint32_t segment_bytes; /* largest segment, segment.bytes; 0 = 16777216 */
-    /* flush.ms: sync an `os` topic this often while it is used; 0 = never */
+    /* flush.ms: sync an `os` topic this often while it is used; 0 = never for a new topic and as it
+     * was for an altered one, which BECK_FLUSH_NEVER sets back */
     uint32_t flush_ms;
     /* enum beck_compression, compression.type: of every batch, whatever an append asks for */
     uint32_t compression;
@@ -244,7 +248,8 @@ BECK_API int beck_topic_config_set(beck_topic_config *config, const char *name, 
 
 /* Create a topic; `config` may be NULL. Stable when it returns. EXISTS, INVALID, LIMIT, FULL. */
 BECK_API int beck_topic_create(beck *db, const char *name, const beck_topic_config *config);
-/* Change the settings that are not 0 in `config`. NOT_FOUND, INVALID (fewer partitions). */
+/* Change the settings that are not 0 in `config`. With more partitions keys go elsewhere, so that
+ * their order holds only from then on. NOT_FOUND, INVALID (fewer partitions). */
 BECK_API int beck_topic_alter(beck *db, const char *name, const beck_topic_config *config);
 /* Delete a topic and its records; the space is reused as soon as no reader is in it. NOT_FOUND. */
 BECK_API int beck_topic_delete(beck *db, const char *name);
@@ -300,7 +305,8 @@ typedef struct beck_record {
     uint32_t key_size;
     uint32_t value_size;
     uint32_t header_count;
-    int32_t partition; /* append: which, or BECK_ANY_PARTITION; poll: where it was */
+    /* append: which, or BECK_ANY_PARTITION, by key (0 is partition 0, not "any"); poll: where */
+    int32_t partition;
     int64_t timestamp; /* append: BECK_NO_TIMESTAMP (0) = now */
     int64_t offset;    /* poll only */
     const char *topic; /* poll only */
@@ -399,7 +405,7 @@ enum beck_event_type {
 enum beck_gap_cause {
     BECK_GAP_NONE = 0,
     BECK_GAP_CORRUPT = 1, /* their bytes are damaged */
-    BECK_GAP_DELETED = 2, /* retention or deletion took them before they were read */
+    BECK_GAP_DELETED = 2, /* they were deleted before they were read */
     BECK_GAP_LOST = 3     /* recovery after a power loss cut them off */
 };
 

@@ -69,7 +69,8 @@ int beck_open(const char *path, const beck_options *options, beck **out)
     beck *db = calloc(1, sizeof *db);
     if (db == NULL) return err_set(BECK_NOMEM, "out of memory");
     *out = db;
-    return db_open(db, path, &o);
+    int rc = db_open(db, path, &o);
+    return rc < 0 ? rc : err_set(rc, "%s", ""); /* nothing of what was tried on the way remains */
 }
 
 int beck_close(beck *db)
@@ -106,45 +107,56 @@ static int take_config(const beck_topic_config *config, beck_topic_config *out,
     return rc < 0 ? err_context(rc, "%s", function) : 0;
 }
 
+static int set_number(beck_topic_config *config, const char *name, const char *value)
+{
+    const struct {
+        const char *name;
+        uint32_t *field, least, most;
+    } known[] = {
+        {"partitions", &config->partitions, 1, BECK_PARTITIONS_MAX},
+        {"max.message.bytes", &config->max_message_bytes, MESSAGE_BYTES_MIN, MESSAGE_BYTES_LIMIT},
+        {"segment.bytes", &config->segment_bytes, SEGMENT_BYTES_MIN, SEGMENT_BYTES_LIMIT},
+        {"flush.ms", &config->flush_ms, 0, UINT32_MAX - 1}};
+    size_t i = 0;
+    char *end = NULL;
+    while (i < sizeof known / sizeof known[0] && strcmp(known[i].name, name) != 0) i++;
+    if (i == sizeof known / sizeof known[0])
+        return err_set(BECK_INVALID,
+                       "unknown topic setting %s; known are: partitions, sync, max.message.bytes,"
+                       " segment.bytes, flush.ms, compression.type",
+                       name);
+    unsigned long long number = strtoull(value, &end, 10);
+    if (value[0] < '0' || value[0] > '9' || *end != 0 || number < known[i].least ||
+        number > known[i].most)
+        return err_set(BECK_INVALID, "%s = %s: must be a number from %u to %u", name, value,
+                       known[i].least, known[i].most);
+    *known[i].field = (uint32_t)number;
+    if (known[i].field == &config->flush_ms && number == 0) config->flush_ms = BECK_FLUSH_NEVER;
+    return 0;
+}
+
+static int set_field(beck_topic_config *config, const char *name, const char *value)
+{
+    if (strcmp(name, "sync") == 0) {
+        config->sync = strcmp(value, "os") == 0 ? BECK_SYNC_OS : BECK_SYNC_SYNC;
+        if (config->sync == BECK_SYNC_OS || strcmp(value, "sync") == 0) return 0;
+        return err_set(BECK_INVALID, "sync = %s: must be sync or os", value);
+    }
+    if (strcmp(name, "compression.type") != 0) return set_number(config, name, value);
+    config->compression = settings_compression(value);
+    if (config->compression != 0) return 0;
+    return err_set(BECK_INVALID,
+                   "compression.type = %s: must be producer, uncompressed, gzip, snappy, lz4 or"
+                   " zstd",
+                   value);
+}
+
 int beck_topic_config_set(beck_topic_config *config, const char *name, const char *value,
                           char *message, size_t message_size)
 {
-    static const char known[] = "partitions, sync, max.message.bytes, segment.bytes, "
-                                "flush.ms, compression.type";
-    const char *names[] = {"partitions", "max.message.bytes", "segment.bytes", "flush.ms"};
-    char *end = NULL;
-    int rc = 0;
     if (config == NULL || name == NULL || value == NULL)
         return err_set(BECK_INVALID, "beck_topic_config_set: a required argument is NULL");
-    uint32_t *fields[] = {&config->partitions, &config->max_message_bytes, &config->segment_bytes,
-                          &config->flush_ms};
-    uint32_t *field = NULL;
-    for (size_t i = 0; i < 4; i++)
-        if (strcmp(name, names[i]) == 0) field = fields[i];
-    unsigned long long number = strtoull(value, &end, 10);
-    bool is_number = value[0] >= '0' && value[0] <= '9' && *end == 0 && number <= UINT32_MAX;
-    if (strcmp(name, "sync") == 0) {
-        if (strcmp(value, "sync") == 0)
-            config->sync = BECK_SYNC_SYNC;
-        else if (strcmp(value, "os") == 0)
-            config->sync = BECK_SYNC_OS;
-        else
-            rc = err_set(BECK_INVALID, "sync = %s: must be sync or os", value);
-    } else if (strcmp(name, "compression.type") == 0) {
-        config->compression = settings_compression(value);
-        if (config->compression == 0)
-            rc = err_set(BECK_INVALID,
-                         "compression.type = %s: must be producer, uncompressed, gzip, snappy, lz4"
-                         " or zstd",
-                         value);
-    } else if (field == NULL) {
-        rc = err_set(BECK_INVALID, "unknown topic setting %s; known are: %s", name, known);
-    } else if (!is_number) {
-        rc = err_set(BECK_INVALID, "%s = %s: must be a number from 0 to %u", name, value,
-                     UINT32_MAX);
-    } else {
-        *field = (uint32_t)number;
-    }
+    int rc = set_field(config, name, value);
     if (rc < 0 && message != NULL && message_size > 0) {
         strncpy(message, err_message(), message_size - 1);
         message[message_size - 1] = 0;

@@ -51,6 +51,7 @@ BECK_PRIVATE int err_internal(const char *file, int line, const char *what);
 /* of segment.bytes, and of a segment for one batch */
 #define SEGMENT_BYTES_LIMIT (1024u * 1024u * 1024u)
 #define MESSAGE_BYTES_DEFAULT (10u * 1024u * 1024u + 65536u)
+#define MESSAGE_BYTES_MIN 128u
 #define MESSAGE_BYTES_LIMIT (512u * 1024u * 1024u)
 #ifdef BECK_TINY
 #define SEGMENT_BYTES_DEFAULT (2u * BLOCK_BYTES)

@@ -77,7 +77,7 @@ const char *beck_status_name(int status)
     case value: return #name;
         BECK_STATUS_LIST(ERR_NAME)
 #undef ERR_NAME
-    default: return "UNKNOWN";
+    default: return "?";
     }
 }
 

@@ -549,6 +549,7 @@ void settings_defaults(beck_topic_config *config)
     if (config->sync == BECK_SYNC_DEFAULT) config->sync = BECK_SYNC_SYNC;
     if (config->max_message_bytes == 0) config->max_message_bytes = MESSAGE_BYTES_DEFAULT;
     if (config->segment_bytes == 0) config->segment_bytes = SEGMENT_BYTES_DEFAULT;
+    if (config->flush_ms == BECK_FLUSH_NEVER) config->flush_ms = 0;
     if (config->compression == 0) config->compression = BECK_COMPRESSION_PRODUCER;
 }
 
@@ -559,9 +560,9 @@ int settings_check(const beck_topic_config *c)
                        BECK_PARTITIONS_MAX);
     if (c->sync > BECK_SYNC_OS)
         return err_set(BECK_INVALID, "sync = %u: must be sync or os", c->sync);
-    if (c->max_message_bytes < 128 || c->max_message_bytes > MESSAGE_BYTES_LIMIT)
-        return err_set(BECK_INVALID, "max.message.bytes = %u: must be 128 to %u",
-                       c->max_message_bytes, MESSAGE_BYTES_LIMIT);
+    if (c->max_message_bytes < MESSAGE_BYTES_MIN || c->max_message_bytes > MESSAGE_BYTES_LIMIT)
+        return err_set(BECK_INVALID, "max.message.bytes = %u: must be %u to %u",
+                       c->max_message_bytes, MESSAGE_BYTES_MIN, MESSAGE_BYTES_LIMIT);
     if (c->segment_bytes < SEGMENT_BYTES_MIN || c->segment_bytes > SEGMENT_BYTES_LIMIT)
         return err_set(BECK_INVALID, "segment.bytes = %u: must be %u to %u", c->segment_bytes,
                        SEGMENT_BYTES_MIN, SEGMENT_BYTES_LIMIT);

@@ -130,6 +130,17 @@ static int enter(struct reader *r, int64_t wanted, bool by_time)
     return 0;
 }
 
+/* Is the segment still in the catalog? Then nobody has used its blocks for anything else. */
+static int still_there(struct reader *r, bool *there)
+{
+    int rc = catalog_refresh(r->cat);
+    pthread_mutex_lock(&r->cat->mutex);
+    struct partition_picture *part = picture_partition(&r->cat->picture, r->topic, r->index);
+    *there = part != NULL && partition_segment(part, r->segment.place.id) != NULL;
+    pthread_mutex_unlock(&r->cat->mutex);
+    return rc;
+}
+
 /* The pin word was lent to another reader: take it back, if the segment is still there. */
 static int pin_again(struct reader *r)
 {
@@ -137,12 +148,8 @@ static int pin_again(struct reader *r)
     if (r->pin == NO_PIN || r->pinned) return 0;
     coord_pin(r->cat->coord, r->pin, r->segment.place.id);
     r->pinned = true;
-    int rc = catalog_refresh(r->cat);
+    int rc = still_there(r, &there);
     if (rc < 0) return rc;
-    pthread_mutex_lock(&r->cat->mutex);
-    struct partition_picture *part = picture_partition(&r->cat->picture, r->topic, r->index);
-    there = part != NULL && partition_segment(part, r->segment.place.id) != NULL;
-    pthread_mutex_unlock(&r->cat->mutex);
     if (!there) r->inside = r->in_batch = false;
     return 0;
 }
@@ -172,6 +179,18 @@ static int fetch(struct reader *r, uint64_t bytes)
     return 0;
 }
 
+/* A copy whose guard is right and whose checksum is not, for a reader that does not mind: damage,
+ * and not half of something newer, if the segment was still there when it had been copied. */
+static int frame_unchecked(struct reader *r, const uint8_t *data, uint64_t available)
+{
+    bool there = false;
+    if (!r->unchecked ||
+        !log_frame_at(&r->segment.place, &r->at, data, available, false, &r->frame, NULL))
+        return 0;
+    int rc = still_there(r, &there);
+    return rc < 0 ? rc : there;
+}
+
 /* The frame at r->at, in r->frame, its bytes at *data. 1; 0 = none intact; 2 = the window must
  * move, which is not allowed now. */
 static int frame_here(struct reader *r, bool may_fetch, const uint8_t **data)
@@ -191,7 +210,8 @@ static int frame_here(struct reader *r, bool may_fetch, const uint8_t **data)
             *data = r->window.data + skip;
             int rc = log_frame_at(&r->segment.place, &r->at, *data, r->window.size - skip, true,
                                   &r->frame, &want);
-            if (rc == 1) return 1;
+            if (rc == 0) rc = frame_unchecked(r, *data, r->window.size - skip);
+            if (rc != 0) return rc;
             if (skip == 0 && tries > 0 && want <= r->window.size) return 0;
         }
         if (!may_fetch) return 2;

@@ -227,6 +227,21 @@ static int partition_end(struct recovery *r, const struct topic_picture *t, uint
     return rc;
 }
 
+/* Nobody looks at the frames of a clean file; but that somebody cut it can be seen from afar. */
+static void report_cut(struct recovery *r, const struct topic_picture *t, uint32_t index,
+                       uint64_t size)
+{
+    const struct partition_picture *part = &t->parts[index];
+    char which[ERR_RECORDS_BYTES];
+    for (uint32_t i = 0; i < part->count; i++) {
+        const struct segment *s = &part->segments[i];
+        if (place_at(&s->place) + (s->sealed ? s->end : part->tail_end) <= size) continue;
+        say(r, "topic %s:%u: the file was cut at byte %llu: of what it had, %s lost or damaged",
+            t->name, index, (unsigned long long)size, err_records(which, s->base, part->next));
+        return;
+    }
+}
+
 /* A cleanly closed file: the catalog knows. */
 static int clean_end(const struct topic_picture *t, uint32_t index, struct partition_end *out)
 {
@@ -250,7 +265,8 @@ int recover_find_ends(struct recovery *r)
 {
     const struct picture *p = &r->cat->picture;
     size_t count = 0;
-    int rc = 0;
+    uint64_t size = 0;
+    int rc = os_size(&r->cat->file->os, &size);
     /* A read-only handle that attaches anew may have other threads looking at the picture. */
     pthread_mutex_lock(&r->cat->mutex);
     for (size_t i = 0; i < p->topics; i++) count += p->by_id[i]->partitions;
@@ -261,6 +277,7 @@ int recover_find_ends(struct recovery *r)
             struct partition_end *out = &r->ends[r->count++];
             p->by_id[i]->parts[k].cell = (uint32_t)(r->count - 1);
             rc = r->clean ? clean_end(p->by_id[i], k, out) : partition_end(r, p->by_id[i], k, out);
+            if (rc == 0 && r->clean) report_cut(r, p->by_id[i], k, size);
         }
     }
     pthread_mutex_unlock(&r->cat->mutex);

@@ -128,6 +128,7 @@ static int alter_locked(struct beck *db, const char *name, const beck_topic_conf
     if (config->max_message_bytes != 0) c.max_message_bytes = config->max_message_bytes;
     if (config->segment_bytes != 0) c.segment_bytes = config->segment_bytes;
     if (config->flush_ms != 0) c.flush_ms = config->flush_ms;
+    if (c.flush_ms == BECK_FLUSH_NEVER) c.flush_ms = 0;
     if (config->compression != 0) c.compression = config->compression;
     int rc = settings_check(&c);
     if (rc == 0) rc = check_codec(&c);
@@ -193,6 +194,7 @@ static int make_handle(struct beck *db, const char *name, uint64_t id,
     live_config_set(&t->config, config);
     pthread_mutex_init(&t->mutex, NULL);
     pthread_mutex_init(&t->codec_mutex, NULL);
+    (void)os_random(&t->turn, sizeof t->turn); /* short-lived producers begin anywhere */
     t->next = db->topics;
     db->topics = t;
     *topic = t;

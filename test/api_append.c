@@ -47,6 +47,22 @@ START_TEST(keys_are_placed_as_kafka_does)
 }
 END_TEST
 
+/* Each handle begins anywhere: producers that live for one record fill all partitions. */
+START_TEST(short_lived_producers_spread_too)
+{
+    uint32_t seen = 0;
+    for (int i = 0; i < 100 && seen != 15; i++) {
+        beck *db = open_db(path_in(quick_folder(), "spread"));
+        OK(db, append_text(os_topic(db, "t", 4, 0), BECK_ANY_PARTITION, "x"));
+        for (uint32_t p = 0; p < 4; p++)
+            if (end_offset(db, "t", p) > 0) seen |= 1u << p;
+        OK(db, beck_close(db));
+    }
+    unlink(path_in(quick_folder(), "spread"));
+    ck_assert_uint_eq(seen, 15);
+}
+END_TEST
+
 START_TEST(keyless_records_are_spread)
 {
     beck *db = open_db(path());
@@ -502,6 +518,7 @@ Suite *suite(void)
     TCase *c = tcase_create("placement");
     tcase_add_test(c, keys_are_placed_as_kafka_does);
     tcase_add_test(c, keyless_records_are_spread);
+    tcase_add_test(c, short_lived_producers_spread_too);
     tcase_add_test(c, keyless_batch_stays_together);
     tcase_add_test(c, mixed_batch);
     suite_add_tcase(s, c);

@@ -511,11 +511,11 @@ START_TEST(unchecked_reads_damaged_values)
     for (int i = 0; i < image.frame_count; i++)
         if (image.frames[i].part == 0)
             ck_assert_int_eq(pwrite(image.fd, "?", 1, (off_t)image.frames[i].from + 700), 1);
-    beck *db = open_db(image.name);
+    beck *db = _i == 2 ? open_readonly(image.name) : open_db(image.name);
     const char *topic = "os";
     beck_consumer_config config = {.size = sizeof config, .topics = &topic, .topic_count = 1};
     beck_consumer *consumer;
-    config.flags = BECK_CONSUME_UNCHECKED;
+    config.flags = BECK_CONSUME_UNCHECKED | (_i == 1 ? BECK_CONSUME_COPY : 0);
     OK(db, beck_consumer_open(db, &config, &consumer));
     ck_assert_uint_eq(drain(db, consumer), 30);
     OK(db, beck_close(db));
@@ -541,7 +541,7 @@ Suite *suite(void)
     c = tcase_create("reports");
     tcase_add_test(c, report_says_what_was_lost);
     tcase_add_test(c, check_finds_and_stops);
-    tcase_add_test(c, unchecked_reads_damaged_values);
+    tcase_add_loop_test(c, unchecked_reads_damaged_values, 0, 3); /* in place, copied, read-only */
     suite_add_tcase(s, c);
     return s;
 }

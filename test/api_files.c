@@ -435,6 +435,32 @@ START_TEST(cut_before_an_open)
 }
 END_TEST
 
+/* Behind a clean close, so far that only records are gone: said at once, and read as a gap. */
+START_TEST(cut_after_a_clean_close)
+{
+    const beck_record *records;
+    size_t count;
+    beck_event_info event = {.size = sizeof event};
+    writer_opens(path(), BECK_SYNC_OS);
+    for (uint64_t i = 0; i < 100; i++) OK(writer, append_filled(topic, 0, 1000, i, NULL));
+    OK(writer, beck_close(writer));
+    ck_assert_int_eq(truncate(path(), (off_t)file_size(path()) - 20000), 0);
+    for (int readonly = 0; readonly < 2; readonly++) {
+        beck *db = readonly ? open_readonly(path()) : open_db(path());
+        ck_assert_msg(strstr(beck_recovery_report(db), "the file was cut at byte") != NULL,
+                      "\"%s\"", beck_recovery_report(db));
+        beck_consumer *consumer = consume(db, "t", BECK_START_BEGINNING, 0);
+        int rc;
+        while ((rc = beck_poll(consumer, 100, 0, &records, &count)) == BECK_EVENT || count > 0)
+            if (rc == BECK_EVENT) OK(db, beck_event(consumer, &event));
+        OK(db, rc);
+        ck_assert_int_eq(event.cause, BECK_GAP_CORRUPT);
+        ck_assert_int_eq(event.to, end_offset(db, "t", 0));
+        OK(db, beck_close(db));
+    }
+}
+END_TEST
+
 static int append_to_the_cut(const char *name)
 {
     writer_opens(name, BECK_SYNC_OS);
@@ -482,6 +508,7 @@ Suite *suite(void)
     test_add_linux(c, cut_under_a_copying_consumer,
                    "waiting loads through the mapping that is cut");
     tcase_add_test(c, cut_under_an_observer);
+    tcase_add_test(c, cut_after_a_clean_close);
     tcase_add_test(c, cut_before_an_open);
     tcase_add_test(c, cut_under_a_writer);
     suite_add_tcase(s, c);

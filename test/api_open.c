@@ -139,6 +139,7 @@ START_TEST(new_file_has_id_and_mode)
     beck *db = NULL;
     umask(027);
     OK(db, beck_open(path(), &options, &db));
+    ck_assert_str_eq(beck_errmsg(db), ""); /* though the file had to be looked for first */
     OK(db, beck_stat(db, &info));
     ck_assert_uint_eq(info.application_id, 0x68736b);
     ck_assert_uint_eq(info.format_version, 1);

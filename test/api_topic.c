@@ -280,6 +280,33 @@ START_TEST(data_bytes_follow_the_records)
 }
 END_TEST
 
+START_TEST(flush_can_be_switched_off)
+{
+    const beck_topic_info *info;
+    beck_topic_config config = {.size = sizeof config, .flush_ms = 1000};
+    char message[200];
+    beck *db = open_db(path());
+    OK(db, beck_topic_create(db, "t", &config));
+    config = (beck_topic_config){.size = sizeof config, .segment_bytes = 65536};
+    OK(db, beck_topic_alter(db, "t", &config)); /* 0: as it was */
+    OK(db, beck_topic_describe(db, "t", &info));
+    ck_assert_uint_eq(info->config->flush_ms, 1000);
+    config = (beck_topic_config){.size = sizeof config};
+    OK(db, beck_topic_config_set(&config, "flush.ms", "0", NULL, 0));
+    OK(db, beck_topic_alter(db, "t", &config));
+    OK(db, beck_topic_describe(db, "t", &info));
+    ck_assert_uint_eq(info->config->flush_ms, 0);
+    ck_assert_uint_eq(info->config->segment_bytes, 65536);
+    config.flush_ms = BECK_FLUSH_NEVER;
+    OK(db, beck_topic_create(db, "never", &config));
+    OK(db, beck_topic_describe(db, "never", &info));
+    ck_assert_uint_eq(info->config->flush_ms, 0);
+    GIVES(INVALID, db, beck_topic_config_set(&config, "partitions", "0", message, sizeof message));
+    ck_assert_str_eq(message, "partitions = 0: must be a number from 1 to 1024");
+    OK(db, beck_close(db));
+}
+END_TEST
+
 /* A caller of another version: it gets what it has room for, and zeros for what is not known. */
 START_TEST(results_fit_their_caller)
 {
@@ -538,6 +565,7 @@ Suite *suite(void)
     tcase_add_test(c, list_is_ordered_and_follows);
     tcase_add_test(c, partition_infos);
     tcase_add_test(c, data_bytes_follow_the_records);
+    tcase_add_test(c, flush_can_be_switched_off);
     tcase_add_test(c, results_fit_their_caller);
     tcase_add_test(c, stat_adds_up);
     tcase_add_test(c, delete_and_create_again);

@@ -113,7 +113,7 @@ END_TEST
 START_TEST(an_unknown_status_is_described_too)
 {
     ck_assert_str_eq(beck_status_text(-9999), "unknown status");
-    ck_assert_str_eq(beck_status_name(-9999), "UNKNOWN");
+    ck_assert_str_eq(beck_status_name(-9999), "?");
     ck_assert_int_eq(beck_status_class(-9999), BECK_CLASS_CALLER);
     ck_assert_str_eq(beck_status_text(9999), "unknown status");
     ck_assert_int_eq(beck_status_class(9999), BECK_CLASS_NONE);

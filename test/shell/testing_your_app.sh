@@ -12,7 +12,6 @@ cc -Wall -Wextra -Werror -I"$build" app_test.c -L"$build" -lbeck -Wl,-rpath,"$bu
 ./app_test
 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$BECK_ROOT/example python3 app_test.py 2>&1 | tail -1
 END
-printf 'TEA\nPIE\n' > expected
 block console > shown
 sed -n 's/^\$ //p' shown > commands
 session < commands > happened
