@@ -188,7 +188,7 @@ BECK_API const char *beck_errmsg(beck *db);
 BECK_API int beck_sync(beck *db);
 
 /* What recovery found and did when this handle opened the file, one line a finding; "" when nothing
- * was wrong. Valid until close. */
+ * was wrong. Valid until the next call on this handle. */
 BECK_API const char *beck_recovery_report(beck *db);
 
 /* ---- Topics ---- */
@@ -230,7 +230,8 @@ typedef struct beck_topic_config {
     size_t size;         /* sizeof(beck_topic_config) */
     uint32_t partitions; /* 1 to 1024; 0 = 1. Altering can only add. */
     uint32_t sync;       /* enum beck_sync_class */
-    /* largest batch as it is stored, max.message.bytes; 0 = 10551296 (10 MiB + 64 KiB) */
+    /* largest batch as it is stored, max.message.bytes; 0 = 10551296 (10 MiB + 64 KiB). Compressed
+     * batches of more than 64 MiB can be read while it allows as much */
     uint32_t max_message_bytes;
     uint32_t segment_bytes; /* largest segment, segment.bytes; 0 = 16777216 */
     /* flush.ms: sync an `os` topic this often while it is used; 0 = never for a new topic and as it
@@ -278,7 +279,7 @@ typedef struct beck_topic_info {
 } beck_topic_info;
 
 /* All topics, ordered by name: *topics points to *count pointers. Valid until the next list or
- * describe by this thread on this handle. */
+ * describe by this thread, on whatever handle. */
 BECK_API int beck_topic_list(beck *db, const beck_topic_info *const **topics, size_t *count);
 /* One topic, as above. NOT_FOUND. */
 BECK_API int beck_topic_describe(beck *db, const char *name, const beck_topic_info **topic);

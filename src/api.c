@@ -18,7 +18,7 @@ static int take_struct(const void *from, size_t from_size, void *to, size_t to_s
 {
     const uint8_t *bytes = from;
     size_t common = from_size < to_size ? from_size : to_size;
-    if (from_size < sizeof(size_t))
+    if (from_size < sizeof(size_t) || from_size > STRUCT_BYTES_MAX)
         return err_set(BECK_INVALID, "%s: set its size field to sizeof first", what);
     for (size_t i = to_size; i < from_size && i < STRUCT_BYTES_MAX; i++)
         if (bytes[i] != 0)
@@ -130,6 +130,9 @@ static int set_number(beck_topic_config *config, const char *name, const char *v
         number > known[i].most)
         return err_set(BECK_INVALID, "%s = %s: must be a number from %u to %u", name, value,
                        known[i].least, known[i].most);
+    size_t behind = (size_t)((const char *)(known[i].field + 1) - (const char *)config);
+    if (behind > config->size)
+        return err_set(BECK_INVALID, "beck_topic_config: its size has no room for %s", name);
     *known[i].field = (uint32_t)number;
     if (known[i].field == &config->flush_ms && number == 0) config->flush_ms = BECK_FLUSH_NEVER;
     return 0;
@@ -143,6 +146,8 @@ static int set_field(beck_topic_config *config, const char *name, const char *va
         return err_set(BECK_INVALID, "sync = %s: must be sync or os", value);
     }
     if (strcmp(name, "compression.type") != 0) return set_number(config, name, value);
+    if (config->size < sizeof *config)
+        return err_set(BECK_INVALID, "beck_topic_config: its size has no room for %s", name);
     config->compression = settings_compression(value);
     if (config->compression != 0) return 0;
     return err_set(BECK_INVALID,
@@ -227,16 +232,15 @@ int beck_topic_describe(beck *db, const char *name, const beck_topic_info **topi
 
 static const beck_append_options no_options = {.size = sizeof no_options};
 
-static uint32_t next_turn(beck_topic *topic)
+static uint32_t next_turn(beck_topic *topic, uint32_t partitions)
 {
-    return atomic_fetch_add_explicit(&topic->turn, 1, memory_order_relaxed) %
-           topic->config.partitions;
+    return atomic_fetch_add_explicit(&topic->turn, 1, memory_order_relaxed) % partitions;
 }
 
-static uint32_t place_record(beck_topic *topic, const beck_record *r)
+static uint32_t place_record(beck_topic *topic, uint32_t partitions, const beck_record *r)
 {
-    if (r->key == NULL) return next_turn(topic);
-    return (uint32_t)beck_partition_for_key(r->key, r->key_size, (int32_t)topic->config.partitions);
+    if (r->key == NULL) return next_turn(topic, partitions);
+    return (uint32_t)beck_partition_for_key(r->key, r->key_size, (int32_t)partitions);
 }
 
 int beck_append(beck_topic *topic, const beck_record *record, int64_t *offset)
@@ -249,9 +253,9 @@ int beck_append(beck_topic *topic, const beck_record *record, int64_t *offset)
         return err_set(BECK_INVALID,
                        "beck_append: partition %d: must be 0 or more, or BECK_ANY_PARTITION",
                        record->partition);
-    uint32_t partition = (uint32_t)record->partition;
+    uint32_t partition = (uint32_t)record->partition, partitions = topic->config.partitions;
     if (record->partition == BECK_ANY_PARTITION)
-        partition = topic->config.partitions == 1 ? 0 : place_record(topic, record);
+        partition = partitions == 1 ? 0 : place_record(topic, partitions, record);
     return topic_append(topic, partition, record, 1, &no_options, offset);
 }
 
@@ -259,14 +263,14 @@ int beck_append(beck_topic *topic, const beck_record *record, int64_t *offset)
 static int append_placed(beck_topic *topic, const beck_record *records, size_t count,
                          const beck_append_options *options, int64_t *base_offset)
 {
-    uint32_t partitions = topic->config.partitions, keyless = next_turn(topic);
+    uint32_t partitions = topic->config.partitions, keyless = next_turn(topic, partitions);
     uint32_t *where = malloc(count * sizeof *where);
     size_t *from = calloc((size_t)partitions + 1, sizeof *from);
     beck_record *sorted = malloc(count * sizeof *sorted);
     int rc =
         where == NULL || from == NULL || sorted == NULL ? err_set(BECK_NOMEM, "out of memory") : 0;
     for (size_t i = 0; rc == 0 && i < count; i++) {
-        where[i] = records[i].key == NULL ? keyless : place_record(topic, &records[i]);
+        where[i] = records[i].key == NULL ? keyless : place_record(topic, partitions, &records[i]);
         from[where[i] + 1]++;
     }
     for (uint32_t p = 0; rc == 0 && p < partitions; p++) from[p + 1] += from[p];

@@ -374,7 +374,7 @@ int batch_walk_next(struct batch_walk *walk, beck_record *record, const uint8_t 
     p = field_get(p, end, &record->value, &record->value_size);
     if (UNLIKELY(p == NULL)) return walk_damaged(walk, "value");
     p = varint_get_max(p, end, BATCH_VARINT_BYTES, &headers);
-    if (UNLIKELY(p == NULL || headers < 0 || headers > (end - p) / 2))
+    if (UNLIKELY(p == NULL || headers < 0 || headers > (end - p) / 2 || headers > BECK_HEADERS_MAX))
         return walk_damaged(walk, "number of headers");
     record->header_count = (uint32_t)headers;
     *headers_at = p;

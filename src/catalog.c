@@ -254,6 +254,9 @@ int catalog_load(struct catalog *cat, const struct superblock *super, uint64_t l
 void catalog_attach(struct catalog *cat, struct coord *coord)
 {
     pthread_mutex_lock(&cat->mutex);
+    for (size_t i = 0; i < cat->picture.topics; i++) /* they were numbered otherwise */
+        for (uint32_t k = 0; k < cat->picture.by_id[i]->partitions; k++)
+            cat->picture.by_id[i]->parts[k].cell = NO_CELL;
     __atomic_store_n(&cat->coord, coord, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&cat->mutex);
 }

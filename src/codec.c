@@ -26,6 +26,7 @@
 #endif
 #ifdef BECK_WITH_ZSTD
 #include <zstd.h>
+#include <zstd_errors.h>
 #endif
 
 #include "bytes.h"
@@ -249,6 +250,8 @@ static int lz4_decompress(void **tool, const uint8_t *data, size_t bytes, size_t
         if ((rc = more_room(out, limit)) < 0) break;
         size_t room = out_room(out, limit), taken = bytes - at;
         left = LZ4F_decompress(*tool, out->data + out->size, &room, data + at, &taken, NULL);
+        if (LZ4F_isError(left) && strcmp(LZ4F_getErrorName(left), "ERROR_allocation_failed") == 0)
+            return no_memory();
         if (LZ4F_isError(left) || (taken == 0 && room == 0)) return damaged("lz4");
         at += taken;
         out->size += room;
@@ -301,6 +304,11 @@ static int zstd_decompress(void **tool, const uint8_t *data, size_t bytes, size_
         ZSTD_outBuffer to = {out->data + out->size, out_room(out, limit), 0};
         size_t before = in.pos;
         left = ZSTD_decompressStream(*tool, &to, &in);
+        if (ZSTD_isError(left) && ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation)
+            return no_memory();
+        if (ZSTD_isError(left) &&
+            ZSTD_getErrorCode(left) == ZSTD_error_frameParameter_windowTooLarge)
+            return err_set(BECK_TOO_LARGE, "its zstd window is larger than 128 MiB");
         if (ZSTD_isError(left) || (in.pos == before && to.pos == 0)) return damaged("zstd");
         out->size += to.pos;
     }

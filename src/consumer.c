@@ -289,13 +289,17 @@ static int copy_cells(struct beck_consumer *c)
 static int keep_up(struct beck_consumer *c)
 {
     int rc;
+    uint64_t epoch;
     do {
-        rc = c->flags & BECK_CONSUME_COPY ? file_check_whole(&c->db->file) : 0;
+        rc = c->flags & BECK_CONSUME_COPY ? db_check_whole(c->db) : 0;
         if (rc == 0) rc = db_follow(c->db);
-        if (rc == 0 && UNLIKELY(c->epoch != atomic_load(&c->db->epoch))) rc = attach_again(c);
+        if (rc < 0) break;
+        epoch = atomic_load(&c->db->epoch);
+        if (UNLIKELY(c->epoch != epoch)) rc = attach_again(c);
         if (rc == 0 && UNLIKELY(c->db->view == VIEW_WATCH)) rc = copy_cells(c);
         /* The last writer may have closed in between: then what was copied is nothing. */
-    } while (c->db->readonly && db_moved(c->db) && rc != BECK_NOMEM && rc != BECK_BUSY);
+    } while (c->db->readonly && (db_moved(c->db) || epoch != atomic_load(&c->db->epoch)) &&
+             rc != BECK_NOMEM && rc != BECK_BUSY);
     if (rc == 0 && UNLIKELY(catalog_moved(&c->db->cat))) rc = db_refresh(c->db);
     if (rc == 0 && UNLIKELY(c->catalog_seen != atomic_load(&c->db->cat.seen))) {
         size_t had = c->part_count;
@@ -334,6 +338,7 @@ static int ask_all(struct beck_consumer *c, size_t max, size_t *count)
         c->headers.size = 0;
         int rc = reader_poll(r, c->records, max, &c->headers, count);
         if (rc == BECK_EVENT) return event_from_gap(c, r);
+        if (rc < 0) c->turn = at + 1; /* it may fail for ever; the others shall be read */
         if (rc < 0) return rc;
         if (*count == 0) continue;
         /* What was decompressed is finished first: there is room for one batch only. */
@@ -383,7 +388,7 @@ static int wait_a_while(struct beck_consumer *c, uint32_t ms)
     }
     bool interrupted = coord_wait_readers(&c->db->coord, &wait, ms);
     if (atomic_exchange(&c->stop, 0) != 0 || interrupted) return 0;
-    int rc = copies ? file_check_whole(&c->db->file) : 0;
+    int rc = copies ? db_check_whole(c->db) : 0;
     if (rc < 0) return rc;
     for (size_t i = 0; i < c->part_count; i++)
         if (has_news(&c->parts[i]->reader)) return 1;

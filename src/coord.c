@@ -188,7 +188,9 @@ int coord_read_residue(const struct os_file *file, bool this_boot, enum residue 
         const struct slot *slots = (const struct slot *)(void *)(area + COORD_SLOTS_AT);
         uint8_t boot[16];
         os_boot_id(boot);
-        if (!this_boot && memcmp(boot, h->boot_id, sizeof boot) != 0) goto out;
+        static const uint8_t unknown[16];
+        bool known = memcmp(boot, unknown, 16) != 0 && memcmp(h->boot_id, unknown, 16) != 0;
+        if (!this_boot && known && memcmp(boot, h->boot_id, sizeof boot) != 0) goto out;
         if (atomic_load(&h->building) != 0 || atomic_load(&h->suspects) != 0)
             *residue = RESIDUE_INTENT;
         for (uint32_t i = 0; i < SLOTS_MAX; i++)
@@ -477,6 +479,16 @@ int coord_copy_cell(const struct coord *c, uint32_t index, struct cell *to)
     cell_tail_set(to, &tail);
     atomic_store(&to->visible, atomic_load(&copy.visible));
     return 0;
+}
+
+uint64_t coord_extents_end(const struct coord *c)
+{
+    uint32_t count = atomic_load(&coord_header_ro(c)->extents), last = 0;
+    for (uint32_t i = 0; i < count && i < EXTENTS_MAX; i++) {
+        uint32_t block = coord_extent_block(c, i);
+        if (block > last) last = block;
+    }
+    return last == 0 ? 0 : ((uint64_t)last + EXTENT_BLOCKS) * BLOCK_BYTES;
 }
 
 int coord_copy_extent(const struct coord *c, uint32_t extent, struct cell to[EXTENT_CELLS])

@@ -231,6 +231,8 @@ BECK_PRIVATE int coord_copy_extent(const struct coord *c, uint32_t extent,
                                    struct cell to[EXTENT_CELLS]);
 /* The first block of extent `index`, or 0. */
 BECK_PRIVATE uint32_t coord_extent_block(const struct coord *c, uint32_t index);
+/* Byte behind the last of them, in an area that is in use. */
+BECK_PRIVATE uint64_t coord_extents_end(const struct coord *c);
 /* Register zeroed blocks as the next extent. Holds: catalog. LIMIT. */
 BECK_PRIVATE int coord_add_extent(struct coord *c, uint32_t block);
 

@@ -124,6 +124,20 @@ int db_writable(const struct beck *db)
     return rc;
 }
 
+/* Where the area is in use its extents count, too. The last to close says so, by instance 0, before
+ * it trims the file. */
+int db_check_whole(const struct beck *db)
+{
+    int rc = file_check_whole(&db->file, HEAP_AT);
+    if (rc < 0 || (db->view != VIEW_SHARED && db->view != VIEW_WATCH)) return rc;
+    for (;;) {
+        uint64_t end = coord_extents_end(&db->coord);
+        rc = file_check_whole(&db->file, end);
+        if (rc == 0 || atomic_load(&coord_header_ro(&db->coord)->instance) == 0) return 0;
+        if (end == coord_extents_end(&db->coord)) return rc;
+    }
+}
+
 /* ---- The gate ---- */
 
 static int take_gate(struct beck *db, bool exclusive)
@@ -263,7 +277,7 @@ static void wait_for_intents(struct beck *db)
 static int open_join(struct beck *db)
 {
     struct superblock super;
-    int rc = file_check_whole(&db->file);
+    int rc = db_check_whole(db);
     if (rc < 0) return rc;
     if (!coord_present(&db->coord))
         return err_set(BECK_BUSY, "the file is in use by an incompatible build of beck");
@@ -307,8 +321,15 @@ static int private_cells(struct beck *db, const struct recovery *r)
     for (size_t i = 0; i < r->count; i++)
         partition_reset_cell(&cells[i], r->ends[i].topic, r->ends[i].index, &r->ends[i].tail,
                              r->ends[i].stable, 0);
+    pthread_mutex_lock(&db->cat.mutex);
+    for (size_t i = 0; i < r->count; i++) {
+        struct partition_picture *part =
+            picture_partition(&db->cat.picture, r->ends[i].topic, r->ends[i].index);
+        if (part != NULL) part->cell = (uint32_t)i;
+    }
     if (db->cat.private_cells != NULL) db->old_cells[db->old_cells_count++] = db->cat.private_cells;
     db->cat.private_cells = cells;
+    pthread_mutex_unlock(&db->cat.mutex);
     return 0;
 }
 
@@ -326,12 +347,12 @@ static int attach_private(struct beck *db)
     if (rc < 0) return rc;
     struct recovery r = {.cat = &db->cat, .clean = super.state == SUPER_CLEAN, .residue = residue};
     r.trusted = residue != RESIDUE_POISON && file_same_boot(&db->file, &super);
-    db->watched_sequence = super.sequence;
     rc = file_read_device(&db->file, !r.clean);
     if (rc == BECK_UNSUPPORTED) rc = os_sync(&db->file.os); /* the best there is, then */
     if (rc == 0) rc = catalog_load(&db->cat, &super, UINT64_MAX);
     if (rc == 0) rc = recover_find_ends(&r);
     if (rc == 0) rc = private_cells(db, &r);
+    if (rc == 0) db->watched_sequence = super.sequence;
     keep_report(db, &r);
     recover_free(&r);
     db->view = VIEW_PRIVATE;
@@ -422,7 +443,7 @@ static int open_observing(struct beck *db)
 
 int db_observe(struct beck *db)
 {
-    int rc = file_check_whole(&db->file);
+    int rc = db_check_whole(db);
     if (rc < 0) return rc;
     if (db->view != VIEW_OBSERVE) {
         if (db_follow(db) == 0) (void)db_refresh(db);
@@ -439,7 +460,7 @@ int db_observe(struct beck *db)
 bool db_moved(struct beck *db)
 {
     struct superblock super;
-    if (!db->readonly || file_check_whole(&db->file) < 0) return false; /* db_follow tells */
+    if (!db->readonly || db_check_whole(db) < 0) return false; /* db_follow tells */
     uint64_t instance = atomic_load(&coord_header_ro(&db->coord)->instance);
     if (instance != atomic_load(&db->watched_instance)) return true;
     if (db->view != VIEW_PRIVATE) return false;
@@ -449,7 +470,7 @@ bool db_moved(struct beck *db)
 int db_follow(struct beck *db)
 {
     if (!db->readonly) return 0;
-    int rc = file_check_whole(&db->file);
+    int rc = db_check_whole(db);
     if (rc < 0) return rc;
     pthread_mutex_lock(&db->mutex);
     if (db_moved(db)) {
@@ -463,8 +484,9 @@ int db_follow(struct beck *db)
 int db_cell(struct beck *db, uint64_t topic, uint32_t index, struct cell_ref *cell)
 {
     for (;;) {
+        uint64_t epoch = atomic_load(&db->epoch);
         int rc = catalog_cell(&db->cat, topic, index, cell);
-        if (!db_moved(db)) return rc;
+        if (!db_moved(db) && epoch == atomic_load(&db->epoch)) return rc;
         /* the last writer left meanwhile, or the first came */
         if ((rc = db_follow(db)) < 0) return rc;
     }
@@ -475,6 +497,7 @@ int db_cell(struct beck *db, uint64_t topic, uint32_t index, struct cell_ref *ce
 int db_open(struct beck *db, const char *path, const beck_options *options)
 {
     pthread_mutex_init(&db->mutex, NULL);
+    for (uint32_t i = 0; i < CODEC_SHELVES; i++) pthread_mutex_init(&db->codecs[i].mutex, NULL);
     db->file.os.fd = -1;
     db->readonly = (options->flags & BECK_OPEN_READONLY) != 0;
     db->busy_timeout_ms = options->busy_timeout_ms != 0 ? options->busy_timeout_ms : 10000;
@@ -717,10 +740,10 @@ static int close_last(struct beck *db)
 static int leave(struct beck *db)
 {
     bool others = false;
-    if (file_check_whole(&db->file) == 0) coord_begin(&db->coord, DOING_CLOSE, NULL);
+    if (db_check_whole(db) == 0) coord_begin(&db->coord, DOING_CLOSE, NULL);
     int rc = take_gate(db, true);
     if (rc < 0) return rc;
-    if ((rc = file_check_whole(&db->file)) < 0) {
+    if ((rc = db_check_whole(db)) < 0) {
         db->coord.slot_held = false; /* nothing of it is there; its lock goes with the descriptor */
         leave_gate(db);
         return rc;
@@ -751,6 +774,10 @@ int db_close(struct beck *db)
     free(db->report);
     for (size_t i = 0; i < db->old_cells_count; i++) free(db->old_cells[i]);
     free(db->old_cells);
+    for (uint32_t i = 0; i < CODEC_SHELVES; i++) {
+        codec_free(&db->codecs[i].tools);
+        pthread_mutex_destroy(&db->codecs[i].mutex);
+    }
     pthread_mutex_destroy(&db->mutex);
     return rc;
 }

@@ -18,6 +18,14 @@ struct partition_chunk {
     struct partition *_Atomic parts[CHUNK_PARTITIONS];
 };
 
+#define CODEC_SHELVES 4u
+
+/* What codecs keep between appends; a thread that finds all in use takes new ones. */
+struct codec_shelf {
+    pthread_mutex_t mutex; /* only ever tried */
+    struct codec_tools tools;
+};
+
 struct beck_topic {
     struct beck *db;
     struct beck_topic *next;
@@ -25,10 +33,8 @@ struct beck_topic {
     char *name;
     _Atomic uint64_t catalog_seen; /* how much of the catalog `config` knows */
     struct live_config config;
-    _Atomic uint32_t turn;       /* spreads records without a key */
-    pthread_mutex_t mutex;       /* guards making parts */
-    pthread_mutex_t codec_mutex; /* guards codec, only ever tried */
-    struct codec_tools codec;
+    _Atomic uint32_t turn;                                    /* spreads records without a key */
+    pthread_mutex_t mutex;                                    /* guards making parts */
     struct partition_chunk *_Atomic chunks[PARTITION_CHUNKS]; /* made when first used */
 };
 
@@ -44,7 +50,7 @@ struct beck {
     struct file file;
     struct coord coord;
     struct catalog cat;
-    enum db_view view;
+    _Atomic enum db_view view;
     bool readonly;
     bool forked;
     uint32_t busy_timeout_ms;
@@ -57,6 +63,7 @@ struct beck {
     bool forced;
     pthread_mutex_t mutex; /* guards the lists below, pin_words and a change of view */
     struct beck_topic *topics;
+    struct codec_shelf codecs[CODEC_SHELVES];
     struct beck_consumer *consumers;
     uint32_t pin_words;      /* bit i: pin i is in use */
     _Atomic uint64_t epoch;  /* rises when a read-only handle had to attach again */
@@ -72,6 +79,8 @@ BECK_PRIVATE int db_close(struct beck *db);
 /* Before anything of the handle is given back: in a child that no fork handler saw nothing is ours.
  * */
 BECK_PRIVATE void db_before_close(struct beck *db);
+/* CORRUPT when somebody cut the file so short that what is mapped is no longer there. */
+BECK_PRIVATE int db_check_whole(const struct beck *db);
 /* FORKED in a child of the process that opened; the guard of every public call. */
 BECK_PRIVATE int db_usable(const struct beck *db);
 /* The same also for a handle that only observes. */

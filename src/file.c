@@ -295,20 +295,23 @@ int file_check_there(const struct file *f)
     return err_set(BECK_MOVED, "%s was deleted or replaced while it was open", f->path);
 }
 
-int file_check_whole(const struct file *f)
+int file_check_whole(const struct file *f, uint64_t bytes)
 {
     uint64_t size = 0;
     int rc = os_size(&f->os, &size);
-    if (rc < 0 || size >= HEAP_AT) return rc;
+    if (rc < 0 || size >= bytes) return rc;
     return err_set(BECK_CORRUPT, "%s was cut to %llu bytes while it was open", f->path,
                    (unsigned long long)size);
 }
 
 int file_read_device(struct file *f, bool device)
 {
-    os_close(&f->device);
-    if (!device || f->fs.memory) return 0;
-    return os_open_direct(&f->os, f->path, &f->device);
+    int rc = 0;
+    device = device && !f->fs.memory;
+    /* Opened once: threads of a read-only handle may be reading through it. */
+    if (device && f->device.fd < 0) rc = os_open_direct(&f->os, f->path, &f->device);
+    atomic_store(&f->by_device, device && rc == 0);
+    return rc;
 }
 
 /* ---- Segments ---- */
@@ -320,7 +323,8 @@ int file_read_segment(const struct file *f, const struct segment_place *place, u
         return err_set(BECK_CORRUPT, "segment %llu: [%llu, +%zu) lies outside of its %u blocks",
                        (unsigned long long)place->id, (unsigned long long)from, bytes,
                        place->blocks);
-    return os_read(f->device.fd >= 0 ? &f->device : &f->os, data, bytes, place_at(place) + from);
+    return os_read(atomic_load(&f->by_device) ? &f->device : &f->os, data, bytes,
+                   place_at(place) + from);
 }
 
 /* A file that is copied on write must not fill its disk: a store into the coordination area that

@@ -8,7 +8,8 @@
 
 struct file {
     struct os_file os;
-    struct os_file device; /* fd -1, or: segments are read around the page cache */
+    struct os_file device;  /* fd -1, or: for reading around the page cache; kept until close */
+    _Atomic bool by_device; /* segments are read so */
     char *path;
     struct os_filesystem fs;
     struct os_identity identity;
@@ -48,8 +49,8 @@ BECK_PRIVATE int file_still_there(const struct file *f);
 /* MOVED when the file no longer has a name: what is written to it would vanish with the last
  * handle. */
 BECK_PRIVATE int file_check_there(const struct file *f);
-/* CORRUPT when somebody cut it so short that what is mapped is no longer there. */
-BECK_PRIVATE int file_check_whole(const struct file *f);
+/* CORRUPT when somebody cut it to less than `bytes`. */
+BECK_PRIVATE int file_check_whole(const struct file *f, uint64_t bytes);
 /* From now on read what the device holds, or again what the page cache shows. Where the file system
  * has no device behind it nothing changes. */
 BECK_PRIVATE int file_read_device(struct file *f, bool device);

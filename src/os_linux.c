@@ -196,7 +196,7 @@ int os_open_direct(const struct os_file *f, const char *path, struct os_file *di
     char self[64];
     struct stat here, there;
     (void)snprintf(self, sizeof self, "/proc/self/fd/%d", f->fd);
-    *direct = (struct os_file){.readonly = true, .direct = true};
+    *direct = (struct os_file){.fd = -1, .readonly = true, .direct = true};
     direct->fd = os_above_stdio(open(self, O_RDONLY | O_DIRECT | O_CLOEXEC));
     if (direct->fd < 0 && (errno == ENOENT || errno == ENOTDIR))
         direct->fd = os_above_stdio(open(path, O_RDONLY | O_DIRECT | O_CLOEXEC));
@@ -321,7 +321,7 @@ int os_random(void *data, size_t bytes)
     return 0;
 }
 
-void os_boot_id(uint8_t id[16])
+static void os_read_boot_id(uint8_t id[16])
 {
     char text[64] = {0};
     size_t digits = 0;
@@ -337,6 +337,21 @@ void os_boot_id(uint8_t id[16])
         id[digits / 2] = (uint8_t)(id[digits / 2] << 4 | v);
         digits++;
     }
+}
+
+/* Read once: whoever runs out of descriptors later is still on the same boot. */
+void os_boot_id(uint8_t id[16])
+{
+    static _Atomic uint64_t known[2];
+    uint64_t words[2] = {atomic_load(&known[0]), atomic_load(&known[1])};
+    if (words[0] != 0 && words[1] != 0) {
+        memcpy(id, words, 16);
+        return;
+    }
+    os_read_boot_id(id);
+    memcpy(words, id, 16);
+    atomic_store(&known[0], words[0]);
+    atomic_store(&known[1], words[1]);
 }
 
 uint32_t os_process_namespace(void)

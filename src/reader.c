@@ -17,6 +17,8 @@
 #include "err.h"
 #include "index.h"
 
+#define HEADERS_BYTES_MAX (4u * 1024u * 1024u) /* of one poll: then it ends early */
+
 void reader_open(struct reader *r, struct catalog *cat, const struct cell_ref *cell, uint64_t topic,
                  uint32_t index, const char *topic_name, struct batch_unpacker *unpacker)
 {
@@ -270,12 +272,26 @@ static int leave_or_resync(struct reader *r, uint64_t visible)
     return BECK_EVENT;
 }
 
+/* Does the topic allow larger batches by now? */
+static bool raised_limit(struct reader *r)
+{
+    struct segment ignored;
+    uint64_t start, before = r->unpacked_max;
+    return catalog_refresh(r->cat) == 0 && locate(r, r->next, &ignored, &start) == 0 &&
+           r->unpacked_max > before;
+}
+
 /* Stand before the first record of the batch in r->frame. What decompresses wrongly, though its
  * checksum is right, was written so: it is damage like any other. */
 static int enter_batch(struct reader *r, const uint8_t *data, bool *event)
 {
     int rc = batch_walk_begin(&r->walk, data + FRAME_BYTES, &r->frame.batch, r->unpacker,
                               r->unpacked_max);
+    if (rc == BECK_TOO_LARGE && raised_limit(r)) /* altered since the segment was entered */
+        rc = batch_walk_begin(&r->walk, data + FRAME_BYTES, &r->frame.batch, r->unpacker,
+                              r->unpacked_max);
+    if (rc == BECK_TOO_LARGE)
+        (void)err_context(rc, "more than max.message.bytes allows, which may be raised");
     if (rc == BECK_CORRUPT) {
         r->gap = (struct gap){r->next, r->frame.next, BECK_GAP_CORRUPT};
         r->next = r->frame.next;
@@ -345,7 +361,7 @@ static int take_records(struct reader *r, beck_record *records, size_t max, stru
                         size_t *count)
 {
     const uint8_t *headers_at = NULL;
-    while (*count < max) {
+    while (*count < max && headers->size < HEADERS_BYTES_MAX) {
         beck_record *record = &records[*count];
         int rc = batch_walk_next(&r->walk, record, &headers_at);
         if (rc == 1 && (uint64_t)record->offset < r->next) continue;
@@ -394,7 +410,7 @@ int reader_poll(struct reader *r, beck_record *records, size_t max, struct buf *
     if (UNLIKELY(reader_in_unpacked(r) && r->unpacker->user != r))
         reader_seek(r, r->next); /* another reader has decompressed since */
     if (r->inside && (rc = pin_again(r)) < 0) return rc;
-    while (*count < max && rc == 0) {
+    while (*count < max && rc == 0 && headers->size < HEADERS_BYTES_MAX) {
         if (!r->in_batch && (rc = next_batch(r, visible, *count == 0, &event)) <= 0) break;
         rc = take_records(r, records, max, headers, count);
     }

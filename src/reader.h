@@ -52,7 +52,7 @@ BECK_PRIVATE void reader_release(struct reader *r);
 /* Is it in the middle of a batch it decompressed? Then it should be asked next. */
 static inline bool reader_in_unpacked(const struct reader *r)
 {
-    return r->in_batch && batch_codec(&r->frame.batch) != 0;
+    return r->in_batch && r->walk.left > 0 && batch_codec(&r->frame.batch) != 0;
 }
 
 /* Everything below is visible. */

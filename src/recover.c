@@ -275,7 +275,6 @@ int recover_find_ends(struct recovery *r)
     for (size_t i = 0; rc == 0 && i < p->topics; i++) {
         for (uint32_t k = 0; rc == 0 && k < p->by_id[i]->partitions; k++) {
             struct partition_end *out = &r->ends[r->count++];
-            p->by_id[i]->parts[k].cell = (uint32_t)(r->count - 1);
             rc = r->clean ? clean_end(p->by_id[i], k, out) : partition_end(r, p->by_id[i], k, out);
             if (rc == 0 && r->clean) report_cut(r, p->by_id[i], k, size);
         }

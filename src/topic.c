@@ -193,7 +193,6 @@ static int make_handle(struct beck *db, const char *name, uint64_t id,
     t->id = id;
     live_config_set(&t->config, config);
     pthread_mutex_init(&t->mutex, NULL);
-    pthread_mutex_init(&t->codec_mutex, NULL);
     (void)os_random(&t->turn, sizeof t->turn); /* short-lived producers begin anywhere */
     t->next = db->topics;
     db->topics = t;
@@ -241,8 +240,6 @@ void topic_close_all(struct beck *db)
         next = t->next;
         for (uint32_t i = 0; i < PARTITION_CHUNKS; i++) close_chunk(db, atomic_load(&t->chunks[i]));
         pthread_mutex_destroy(&t->mutex);
-        pthread_mutex_destroy(&t->codec_mutex);
-        codec_free(&t->codec);
         free(t->name);
         free(t);
     }
@@ -311,17 +308,20 @@ static unsigned codec_of(const struct beck_topic *t, uint32_t asked)
     return compression <= BECK_COMPRESSION_NONE ? CODEC_NONE : compression - BECK_COMPRESSION_NONE;
 }
 
-/* The topic's codec tools, or for a thread that comes while they are in use some of its own. */
-static int compress_with_tools(struct beck_topic *t, unsigned codec, const uint8_t *encoded,
+/* With tools of the handle, or for a thread that comes while all are in use some of its own. */
+static int compress_with_tools(struct beck *db, unsigned codec, const uint8_t *encoded,
                                const struct batch_plan *plan, uint8_t *to, uint32_t *bytes)
 {
     struct codec_tools own = {0};
-    bool mine = pthread_mutex_trylock(&t->codec_mutex) == 0;
-    int rc = batch_compress(mine ? &t->codec : &own, codec, encoded, plan, to, bytes);
-    if (mine)
-        pthread_mutex_unlock(&t->codec_mutex);
-    else
-        codec_free(&own);
+    for (uint32_t i = 0; i < CODEC_SHELVES; i++) {
+        struct codec_shelf *shelf = &db->codecs[i];
+        if (pthread_mutex_trylock(&shelf->mutex) != 0) continue;
+        int rc = batch_compress(&shelf->tools, codec, encoded, plan, to, bytes);
+        pthread_mutex_unlock(&shelf->mutex);
+        return rc;
+    }
+    int rc = batch_compress(&own, codec, encoded, plan, to, bytes);
+    codec_free(&own);
     return rc;
 }
 
@@ -332,8 +332,8 @@ static int compress_batch(struct beck_topic *t, unsigned codec, const struct bat
     uint32_t bytes = 0;
     *packed = malloc(FRAME_BYTES + batch_compressed_room(codec, plan));
     if (*packed == NULL) return err_set(BECK_NOMEM, "out of memory");
-    int rc = compress_with_tools(t, codec, batch->bytes + FRAME_BYTES, plan, *packed + FRAME_BYTES,
-                                 &bytes);
+    int rc = compress_with_tools(t->db, codec, batch->bytes + FRAME_BYTES, plan,
+                                 *packed + FRAME_BYTES, &bytes);
     if (rc < 0) return rc;
     if (bytes != 0) {
         batch->bytes = *packed;
@@ -511,8 +511,7 @@ static int fill_list(struct beck *db, struct topic_picture **topics, size_t coun
 static int list_once_more(struct beck *db, const char *name, const beck_topic_info *const **topics,
                           size_t *count)
 {
-    int rc = db_follow(db);
-    if (rc == 0) rc = db_refresh(db);
+    int rc = db_refresh(db);
     if (rc < 0) return rc;
     pthread_mutex_lock(&db->cat.mutex);
     struct topic_picture **list = db->cat.picture.by_name, *one;
@@ -534,7 +533,12 @@ int topic_list(struct beck *db, const char *name, const beck_topic_info *const *
     int rc;
     (void)pthread_once(&list_once, make_list_key);
     *topics = NULL;
-    do rc = list_once_more(db, name, topics, count);
-    while (db_moved(db)); /* the last writer left meanwhile, or the first came */
+    uint64_t epoch;
+    do {
+        if ((rc = db_follow(db)) < 0) break;
+        epoch = atomic_load(&db->epoch);
+        rc = list_once_more(db, name, topics, count);
+        /* The last writer left meanwhile, or the first came; this thread or another one saw it. */
+    } while (db_moved(db) || epoch != atomic_load(&db->epoch));
     return rc;
 }

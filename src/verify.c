@@ -25,6 +25,7 @@ struct check {
     uint64_t unpacked_max; /* of the topic */
     uint64_t total;
     bool stopped;
+    int failed; /* the check itself */
     const char *topic;
     uint32_t partition;
 };
@@ -88,7 +89,9 @@ static void check_records(struct check *c, const struct segment *s, const struct
         c->sum.records++;
         rc = 0;
     }
-    if (rc == BECK_UNSUPPORTED || rc == BECK_TOO_LARGE)
+    if (rc == BECK_NOMEM)
+        c->failed = rc;
+    else if (rc == BECK_UNSUPPORTED || rc == BECK_TOO_LARGE)
         c->sum.unread++; /* its checksum was right */
     else if (rc < 0)
         report(c, "topic %s:%u: batch at offset %lld, byte %llu: %s", c->topic, c->partition,
@@ -150,6 +153,7 @@ static int check_segment(struct check *c, const struct segment *s, uint64_t limi
                    c->topic, c->partition, (unsigned long long)s->place.id,
                    (unsigned long long)(place_at(&s->place) + s->index_at));
         c->sum.segments++;
+        if (c->failed < 0) rc = err_set(c->failed, "out of memory");
     }
     free(data);
     if (c->progress != NULL) c->progress(c->context, c->sum.bytes, c->total);
