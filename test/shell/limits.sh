@@ -27,6 +27,10 @@ letters 5000 v | beck produce a.beck small; beck consume a.beck small -e -o -1 -
 { letters 65537 k; echo :v; } | beck produce a.beck keys -K :
 beck consume a.beck keys -e -f "$sizes"
 
+# A limit on the size of files is an error like a full disk.
+(ulimit -f 4000; seq 400000 | sed 's/$/ and more/' | beck produce b.beck t) 2> err
+sed 's/[0-9][0-9]*/N/g' err
+
 # Offsets.
 seq 3 | beck produce a.beck three
 beck consume a.beck three -e -o 3
