@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define OPTIONS_MAX 62
 #define WORDS_MAX 64
@@ -25,6 +27,47 @@ char *must_copy(const char *text)
 {
     size_t size = strlen(text) + 1;
     return memcpy(must_alloc(NULL, size), text, size);
+}
+
+/* ---- Messages ---- */
+/* Whether a byte or character of a message does something to a terminal, or is no UTF-8. */
+static bool is_unsafe(const char *position, size_t size)
+{
+    unsigned char first = (unsigned char)position[0];
+    bool c1 = first == 0xc2 && (unsigned char)position[1] < 0xa0;
+    return size == 0 || (first < 0x20 && first != '\n') || first == 0x7f || c1;
+}
+
+static void tell_list(const char *format, va_list values)
+{
+    va_list again;
+    va_copy(again, values);
+    size_t size = (size_t)vsnprintf(NULL, 0, format, values), used = 0;
+    char *text = must_alloc(NULL, size + 1), *safe = must_alloc(NULL, 4 * size + 1);
+    vsnprintf(text, size + 1, format, again);
+    va_end(again);
+    for (size_t i = 0; i < size;) {
+        size_t character = utf8_size(text + i, size - i);
+        bool breaks = text[i] == '\n' && i + 1 < size; /* a message is one line */
+        if (breaks || is_unsafe(text + i, character)) {
+            used += (size_t)snprintf(safe + used, 5, "\\x%02x", (unsigned char)text[i++]);
+            continue;
+        }
+        memcpy(safe + used, text + i, character);
+        used += character;
+        i += character;
+    }
+    fwrite(safe, 1, used, stderr);
+    free(safe);
+    free(text);
+}
+
+void tell(const char *format, ...)
+{
+    va_list values;
+    va_start(values, format);
+    tell_list(format, values);
+    va_end(values);
 }
 
 /* ---- Commands ---- */
@@ -52,11 +95,27 @@ int usage_error(const struct command *command, const char *format, ...)
     const char *space = command == NULL ? "" : " ";
     va_list values;
     va_start(values, format);
-    fprintf(stderr, "beck%s%s: ", space, name);
-    vfprintf(stderr, format, values);
-    fprintf(stderr, "; see 'beck help%s%s'\n", space, name);
+    tell("beck%s%s: ", space, name);
+    tell_list(format, values);
+    tell("; see 'beck help%s%s'\n", space, name);
     va_end(values);
     return EXIT_USAGE;
+}
+
+/* What other programs call our commands, and what stands below `topic`. */
+static const char *synonym(const char *word)
+{
+    static const char *const meanings[][2] = {
+        {"cat", "consume"},       {"tail", "consume"},        {"read", "consume"},
+        {"get", "consume"},       {"write", "produce"},       {"append", "produce"},
+        {"add", "produce"},       {"put", "produce"},         {"send", "produce"},
+        {"ls", "topic list"},     {"list", "topic list"},     {"create", "topic create"},
+        {"alter", "topic alter"}, {"delete", "topic delete"}, {"describe", "topic describe"},
+        {"info", "stat"},         {"status", "stat"},         {"verify", "check"},
+        {"fsck", "check"}};
+    for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++)
+        if (strcmp(word, meanings[i][0]) == 0) return meanings[i][1];
+    return NULL;
 }
 
 static int unknown_command(const struct command *parent, const struct command *table,
@@ -64,6 +123,12 @@ static int unknown_command(const struct command *parent, const struct command *t
 {
     const char *words[WORDS_MAX];
     size_t count = 0;
+    if (word[0] == '-')
+        return usage_error(parent, "options stand behind the command: beck %s%sCOMMAND FILE %s",
+                           parent == NULL ? "" : parent->name, parent == NULL ? "" : " ", word);
+    const char *meant = parent == NULL ? synonym(word) : NULL;
+    if (meant != NULL)
+        return usage_error(parent, "unknown command '%s' (did you mean 'beck %s'?)", word, meant);
     for (const struct command *c = table; c->name != NULL && count < WORDS_MAX; c++)
         words[count++] = last_word(c->name);
     size_t near = nearest_word(word, words, count);
@@ -108,6 +173,18 @@ static int option_error(const struct args *args, int problem)
     return ARGS_WRONG;
 }
 
+/* getopt takes the beginning of a long option for the whole; scripts would break with a new one. */
+static bool is_abbreviated(const struct args *args, const struct option *option)
+{
+    bool apart = option->has_arg == required_argument && optarg == args->argv[optind - 1];
+    const char *word = args->argv[optind - 1 - apart] + 2;
+    int size = (int)strcspn(word, "=");
+    if ((size_t)size == strlen(option->name)) return false;
+    usage_error(args->command, "unknown option --%.*s (did you mean --%s?)", size, word,
+                option->name);
+    return true;
+}
+
 static bool forced;
 
 bool args_forced(void)
@@ -125,11 +202,21 @@ int args_next(const struct args *args)
     snprintf(short_options, sizeof short_options, ":%s", args->short_options);
     opterr = 0;
     int option;
-    while ((option = getopt_long(args->argc, args->argv, short_options, long_options, NULL)) ==
-           ARGS_FORCE)
-        forced = true;
-    if (option == -1) return ARGS_END;
-    return option == '?' || option == ':' ? option_error(args, option) : option;
+    do {
+        int i = -1;
+        option = getopt_long(args->argc, args->argv, short_options, long_options, &i);
+        if (option == -1) return ARGS_END;
+        if (option == '?' || option == ':') return option_error(args, option);
+        if (i >= 0 && is_abbreviated(args, &long_options[i])) return ARGS_WRONG;
+        forced = forced || option == ARGS_FORCE;
+    } while (option == ARGS_FORCE);
+    return option;
+}
+
+static bool is_file(const char *path)
+{
+    struct stat found;
+    return stat(path, &found) == 0 && S_ISREG(found.st_mode);
 }
 
 int args_positional(const struct args *args, int least, int most, const char *wanted)
@@ -139,6 +226,12 @@ int args_positional(const struct args *args, int least, int most, const char *wa
     if (count > most)
         return usage_error(args->command, "'%s' is one argument too many, %s expected",
                            args->argv[optind + most], wanted);
+    char **names = args->argv + optind;
+    if (count > 0 && strcmp(names[0], "-") == 0)
+        return usage_error(args->command, "FILE is '-': write ./- for a file of that name");
+    if (count > 1 && strstr(wanted, "TOPIC") != NULL && is_file(names[1]) &&
+        access(names[0], F_OK) != 0)
+        return usage_error(args->command, "'%s' is a file: FILE comes before TOPIC", names[1]);
     return 0;
 }
 

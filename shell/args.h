@@ -23,6 +23,12 @@ struct command {
     const struct command *children; /* instead of run; the last has no name */
 };
 
+/* Prints to standard error. What names and paths hold is shown as text: control characters, line
+ * feeds but the last, and bytes that are no UTF-8 as \xNN. */
+void tell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Bytes of the UTF-8 character at `bytes`; 0 when it is cut, overlong, a surrogate or too large. */
+size_t utf8_size(const void *bytes, size_t left);
+
 /* Prints the help of a command. */
 void command_help(const struct command *command);
 /* The command of this name in a table, or NULL. The name is the last word of command->name. */

@@ -91,13 +91,19 @@ static void print_summary(struct checking *c, const beck_check_summary *summary,
 
 static int check(struct checking *c)
 {
+    c->findings = 0;
+    c->percent = -1;
     int rc = session_open(&c->session, BECK_OPEN_READONLY | BECK_OPEN_NO_CREATE);
     if (rc < 0) return rc == BECK_CORRUPT ? EXIT_DAMAGE : EXIT_ERROR;
     beck_check_summary summary = {.size = sizeof summary};
     clock_gettime(CLOCK_MONOTONIC, &c->began);
     c->progress = isatty(STDERR_FILENO) && !c->session.quiet;
     out_open(&c->out);
-    if (c->json) out_printf(&c->out, "{\"findings\":[");
+    if (c->json) {
+        out_printf(&c->out, "{\"file\":");
+        json_text(&c->out, c->session.path);
+        out_printf(&c->out, ",\"findings\":[");
+    }
     rc = beck_check(c->session.db, on_finding, c->progress ? on_progress : NULL, c, &summary);
     clear_progress(c);
     bool finished = rc >= 0 || (rc == BECK_CORRUPT && c->findings > 0);
@@ -111,32 +117,37 @@ static int run_check(const struct command *self, int argc, char **argv)
 {
     static const struct option list[] = {{"json", no_argument, NULL, OPTION_JSON}, {0}};
     struct args args = {self, "q", list, argc, argv};
-    struct checking c = {.percent = -1};
+    struct checking c = {0};
     int option;
     while ((option = args_next(&args)) != ARGS_END) {
         if (option == ARGS_WRONG) return EXIT_USAGE;
         if (option == 'q') c.session.quiet = true;
         if (option == OPTION_JSON) c.json = true;
     }
-    int status = args_positional(&args, 1, 1, "FILE");
+    int status = args_positional(&args, 1, argc, "FILE");
     if (status == 0 && c.session.quiet && c.json)
         status = usage_error(self, "-q and --json exclude each other");
     if (status != 0) return status;
-    c.session.path = argv[optind];
-    return check(&c);
+    for (char **path = argv + optind; *path != NULL; path++) {
+        c.session.path = *path;
+        int one = check(&c);
+        if (one > status) status = one;
+    }
+    return status;
 }
 
 const struct command command_check = {
     .name = "check",
     .summary = "verify every byte of a file",
     .help =
-        "Usage: beck check FILE [-q] [--json]\n"
+        "Usage: beck check FILE... [-q] [--json]\n"
         "\n"
         "Prints a line for each problem and a summary; changes nothing. Exit code 0: no problems,\n"
-        "2: problems found, 1: the check could not be made.\n"
+        "2: problems found, 1: the check could not be made. Of several files the worst counts.\n"
         "\n"
-        "  -q      print nothing\n"
-        "  --json  one object with the findings and the counts\n"
+        "  -q       print nothing\n"
+        "  --json   one object a line for each file, with the findings and the counts\n"
+        "  --force  use the file on a file system that beck refuses\n"
         "\n"
         "Examples:\n"
         "  beck check my.beck\n"

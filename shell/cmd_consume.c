@@ -16,6 +16,9 @@
  * that has gone, is noticed after so long. */
 #define WAIT_MS 1000
 #define NO_STOP INT64_MAX
+/* Times from 1973 on in seconds, which would be times until 1973 in milliseconds. */
+#define SECONDS_MIN INT64_C(100000000)
+#define SECONDS_MAX INT64_C(100000000000)
 
 enum { OPTION_UNCHECKED = ARGS_LONG };
 
@@ -48,36 +51,56 @@ struct reading {
 static const char help[] =
     "Usage: beck consume FILE TOPIC... [OPTION]...\n"
     "\n"
-    "Prints the records of topics, from the oldest on, and waits for more.\n"
+    "Prints the records of topics, from the oldest on, and waits for more. A topic must exist:\n"
+    "make it first with 'beck topic create'.\n"
     "\n"
     "  -o OFFSET    where to begin in every partition: beginning (default), end, N (offset N),\n"
     "               -N (the last N) or s@MS (from that time on; milliseconds since 1970);\n"
+    "               N fails where a partition ends before N; name one with -p\n"
     "  -o e@MS      where to end: before the first record of that time\n"
     "  -c COUNT     exit after so many records\n"
     "  -e           exit when everything there is has been read\n"
     "  -p PART      only this partition; may be repeated\n"
     "  -f FORMAT    %s value, %S its size (-1 null), %k key, %K its size, %T time in ms,\n"
     "               %h headers, %t topic, %p partition, %o offset, %%, \\n \\r \\t \\0 \\\\ \\xNN\n"
-    "  -J           one JSON object a line; what is no UTF-8 is also there as ..._base64\n"
+    "  -J, --json   one JSON object a line; what is no UTF-8 is also there as ..._base64\n"
     "  -K SEP       print the key and SEP before the value\n"
     "  -D SEP       print SEP after each record (default \\n)\n"
     "  -q           no recovery report and no word about missing records; the exit code stays\n"
     "  --unchecked  do not verify checksums while reading\n"
+    "  --force      use the file on a file system that beck refuses\n"
     "Exit code 2: damaged or lost records were missing.\n"
     "\n"
     "Examples:\n"
     "  beck consume my.beck orders -o -10 -e\n"
+    "  beck consume my.beck orders -o s@$(date -d '1 hour ago' +%s%3N) -e\n"
     "  beck consume my.beck orders payments -f '%t:%p:%o %k=%s\\n'\n"
     "  beck consume my.beck orders -J -e | jq .payload\n";
 
 /* ---- Command line ---- */
+/* Milliseconds; what `date +%s` prints would be a day of January 1970. */
+static int read_time(const struct command *self, const char *text, int64_t *ms)
+{
+    if (!parse_number(text + 2, 0, INT64_MAX - 1, ms))
+        return usage_error(self, "-o: '%s' is not a time in milliseconds", text + 2);
+    if (*ms < SECONDS_MIN || *ms >= SECONDS_MAX) return 0;
+    return usage_error(self, "-o: %s looks like seconds; milliseconds are expected: %s000",
+                       text + 2, text);
+}
+
+/* What the programs of Kafka call them. */
+static const char *start_name(const char *text)
+{
+    if (strcmp(text, "latest") == 0) return "end";
+    return strcmp(text, "earliest") == 0 || strcmp(text, "start") == 0 ? "beginning" : NULL;
+}
+
 static int read_start(struct reading *r, const struct command *self, const char *text)
 {
     bool is_end = strncmp(text, "e@", 2) == 0;
     bool is_time = is_end || strncmp(text, "s@", 2) == 0;
     int64_t number = 0, limit = INT64_MAX - 1;
-    if (is_time && !parse_number(text + 2, 0, limit, &number))
-        return usage_error(self, "-o: '%s' is not a time in milliseconds", text + 2);
+    if (is_time && read_time(self, text, &number) != 0) return EXIT_USAGE;
     if (is_end) {
         r->stop_time = number;
         return 0;
@@ -92,6 +115,8 @@ static int read_start(struct reading *r, const struct command *self, const char 
         r->config.start = BECK_START_END;
     else if (parse_number(text, -limit, limit, &number))
         r->config.start = text[0] == '-' ? BECK_START_LAST : BECK_START_OFFSET;
+    else if (start_name(text) != NULL)
+        return usage_error(self, "-o: '%s' is called '%s' here", text, start_name(text));
     else
         return usage_error(self, "-o: '%s' is none of beginning, end, N, -N, s@MS, e@MS", text);
     r->config.start_value = number < 0 ? -number : number;
@@ -152,8 +177,8 @@ static int check_options(struct reading *r, const struct command *self)
 
 static int read_command_line(struct reading *r, const struct command *self, int argc, char **argv)
 {
-    static const struct option options[] = {{"unchecked", no_argument, NULL, OPTION_UNCHECKED},
-                                            {0}};
+    static const struct option options[] = {
+        {"json", no_argument, NULL, 'J'}, {"unchecked", no_argument, NULL, OPTION_UNCHECKED}, {0}};
     struct args args = {self, "o:c:ef:JK:D:p:q", options, argc, argv};
     int option, status = 0;
     while (status == 0 && (option = args_next(&args)) != ARGS_END) {
@@ -259,12 +284,12 @@ static void tell_gap(struct reading *r)
     bool known = event.cause > 0 && event.cause <= BECK_GAP_LOST;
     const char *cause = causes[known ? event.cause : 0];
     out_flush(&r->out);
-    fprintf(stderr, "beck: %s:%d: ", event.topic, event.partition);
+    tell("beck: %s:%d: ", event.topic, event.partition);
     if (event.to - event.from == 1)
-        fprintf(stderr, "record %" PRId64 " is missing (%s)\n", event.from, cause);
+        tell("record %" PRId64 " is missing (%s)\n", event.from, cause);
     else
-        fprintf(stderr, "records %" PRId64 " to %" PRId64 " are missing (%s)\n", event.from,
-                event.to - 1, cause);
+        tell("records %" PRId64 " to %" PRId64 " are missing (%s)\n", event.from, event.to - 1,
+             cause);
 }
 
 /* How long to wait for a record once everything visible has been read; 0 = not at all. */
@@ -307,9 +332,17 @@ static int read_on(struct reading *r)
  * end does not, and leaves the file alone. */
 static int open_file(struct reading *r)
 {
-    r->session.readonly_will_do = true;
+    r->session.readonly_will_do = r->session.awaits_producer = true;
     uint32_t access = r->exit_at_end ? BECK_OPEN_READONLY : 0;
     return session_open(&r->session, BECK_OPEN_NO_CREATE | access);
+}
+
+/* Whether a partition was asked for that the topic has not. */
+static bool wants_more(const struct reading *r, const beck_topic_info *topic)
+{
+    for (size_t i = 0; i < r->config.partition_count; i++)
+        if (r->partitions[i] >= (int64_t)topic->config->partitions) return true;
+    return false;
 }
 
 static int open_consumer(struct reading *r)
@@ -320,8 +353,9 @@ static int open_consumer(struct reading *r)
         const beck_topic_info *info = NULL;
         if (beck_topic_describe(r->session.db, r->config.topics[i], &info) == BECK_NOT_FOUND)
             return session_topic_error(&r->session, rc, r->config.topics[i]);
+        if (info != NULL && wants_more(r, info)) return session_partition_error(&r->session, info);
     }
-    /* Asked again, because the questions above replaced its message: a partition is missing. */
+    /* Asked again, because the questions above replaced its message. */
     rc = beck_consumer_open(r->session.db, &r->config, &r->consumer);
     return rc >= 0 ? 0 : session_error(&r->session);
 }

@@ -40,16 +40,18 @@ struct producer {
     uint32_t header_count;
     size_t header_bytes;
     int32_t partition;
+    uint32_t partitions; /* that the topic has */
     beck_append_options options;
     const char *unit; /* what messages call a record */
     /* input: bytes from start to end are no record yet; those before scanned hold no separator */
     char *buffer;
-    size_t capacity, capacity_max, start, end, scanned;
+    size_t record_limit, capacity, capacity_max, start, end, scanned;
     bool input_ended;
     /* the batch being built; its records point into the buffer */
     beck_record *records;
     size_t count, batch_bytes, batch_limit;
     uint64_t record_total, byte_total;
+    bool unsure; /* whether the batch that failed, or a part of it, is appended */
 };
 
 static const char help[] =
@@ -69,8 +71,11 @@ static const char help[] =
     "  -Z           an empty key or value is null\n"
     "  --sync CLASS a new topic: acknowledge on stable storage (sync, the default) or as soon as\n"
     "               all processes see it (os); an existing os topic: sync waits all the same\n"
-    "  -q           no summary and no recovery report\n"
-    "SEP may hold \\n \\r \\t \\0 \\\\ \\xNN.\n"
+    "  -q           no summary, no notes and no recovery report\n"
+    "  --force      use the file on a file system that beck refuses\n"
+    "SEP may hold \\n \\r \\t \\0 \\\\ \\xNN. The summary appears on a terminal only. After an "
+    "error\n"
+    "the last line tells how much is appended, so that the rest can be sent again.\n"
     "\n"
     "Examples:\n"
     "  echo 'hello' | beck produce my.beck greetings\n"
@@ -102,7 +107,7 @@ static int read_codec(struct producer *p, const struct command *self, const char
         return usage_error(self, "-z: '%s' is none of gzip, snappy, lz4, zstd, none", name);
     p->options.compression = parsed.compression;
     if (beck_compression_check(parsed.compression) >= 0) return 0;
-    fprintf(stderr, "beck: -z %s: %s\n", name, beck_errmsg(NULL));
+    tell("beck: -z %s: %s\n", name, beck_errmsg(NULL));
     return EXIT_ERROR;
 }
 
@@ -166,14 +171,49 @@ static uint64_t last_number(const struct producer *p)
     return p->record_total + p->count;
 }
 
-static int append_failed(const struct producer *p)
+static void advise_limit(const struct producer *p)
 {
-    if (p->count == 1)
-        fprintf(stderr, "beck: %s %" PRIu64 ": ", p->unit, last_number(p));
+    tell("; a larger limit: beck topic alter %s %s --config max.message.bytes=N\n", p->session.path,
+         p->name);
+}
+
+/* How a run that failed can be continued. */
+static void tell_appended(const struct producer *p)
+{
+    uint64_t total = p->record_total, next = total + 1;
+    const char *are = total == 1 ? " is" : "s are";
+    if (!p->unsure)
+        tell("beck: %" PRIu64 " %s%s appended, nothing from %s %" PRIu64 " on\n", total, p->unit,
+             are, p->unit, next);
+    else if (p->count == 1)
+        tell("beck: %" PRIu64 " %s%s appended, %s %" PRIu64 " perhaps, nothing behind it\n", total,
+             p->unit, are, p->unit, next);
     else
-        fprintf(stderr, "beck: %ss %" PRIu64 " to %" PRIu64 ": ", p->unit, p->record_total + 1,
-                last_number(p));
-    fprintf(stderr, "%s\n", beck_errmsg(p->session.db));
+        tell("beck: %" PRIu64 " %s%s appended, %ss %" PRIu64 " to %" PRIu64
+             " perhaps, nothing behind them\n",
+             total, p->unit, are, p->unit, next, last_number(p));
+}
+
+/* Whether nothing of a batch is there when it fails: see beck_append. */
+static bool is_sure(const struct producer *p, int rc)
+{
+    bool one = !p->key_splits || p->count == 1 || p->partitions == 1 || p->partition >= 0;
+    return one && rc != BECK_UNKNOWN && rc != BECK_POISONED && rc != BECK_INTERNAL;
+}
+
+static int append_failed(struct producer *p, int rc)
+{
+    p->unsure = !is_sure(p, rc);
+    if (p->count == 1)
+        tell("beck: %s %" PRIu64 ": ", p->unit, last_number(p));
+    else
+        tell("beck: %ss %" PRIu64 " to %" PRIu64 ": ", p->unit, p->record_total + 1,
+             last_number(p));
+    tell("%s", beck_errmsg(p->session.db));
+    if (rc == BECK_TOO_LARGE && p->records[0].key_size <= BECK_KEY_MAX)
+        advise_limit(p);
+    else
+        tell("\n");
     return EXIT_ERROR;
 }
 
@@ -181,7 +221,7 @@ static int append_batch(struct producer *p)
 {
     if (p->count == 0) return 0;
     int rc = beck_append_with(p->topic, p->partition, p->records, p->count, &p->options, NULL);
-    if (rc < 0) return append_failed(p);
+    if (rc < 0) return append_failed(p, rc);
     p->record_total += p->count;
     p->count = 0;
     p->batch_bytes = 0;
@@ -272,8 +312,10 @@ static int make_room(struct producer *p)
     p->start = 0;
     if (p->end < p->capacity) return 0;
     if (p->capacity >= p->capacity_max) {
-        fprintf(stderr, "beck: %s %" PRIu64 ": larger than topic '%s' allows (max.message.bytes)\n",
-                p->unit, p->record_total + 1, p->name);
+        tell("beck: %s %" PRIu64
+             ": larger than the %zu bytes topic '%s' allows (max.message.bytes)",
+             p->unit, p->record_total + 1, p->record_limit, p->name);
+        advise_limit(p);
         return EXIT_ERROR;
     }
     p->capacity = 2 * p->capacity < p->capacity_max ? 2 * p->capacity : p->capacity_max;
@@ -295,7 +337,7 @@ static int read_input(struct producer *p)
         ssize_t n = read(STDIN_FILENO, p->buffer + p->end, p->capacity - p->end);
         if (n < 0 && (errno == EINTR || errno == EAGAIN)) break;
         if (n < 0) {
-            fprintf(stderr, "beck: standard input: %s\n", strerror(errno));
+            tell("beck: standard input: %s\n", strerror(errno));
             return EXIT_ERROR;
         }
         p->input_ended = n == 0;
@@ -316,6 +358,21 @@ static int append_input(struct producer *p)
 }
 
 /* ---- The whole ---- */
+/* Options that an existing topic does not follow. */
+static void tell_ignored(const struct producer *p, const beck_topic_config *config)
+{
+    const char *path = p->session.path, *name = p->name;
+    uint32_t codec = p->options.compression;
+    if (p->options.sync == BECK_SYNC_OS && config->sync != BECK_SYNC_OS)
+        tell("beck: topic '%s' is sync and stays so: beck topic alter %s %s --sync os\n", name,
+             path, name);
+    if (codec != BECK_COMPRESSION_DEFAULT && config->compression != BECK_COMPRESSION_PRODUCER &&
+        config->compression != codec)
+        tell("beck: topic '%s' has compression.type=%s, which decides, not -z: "
+             "beck topic alter %s %s --config compression.type=producer\n",
+             name, beck_compression_name(config->compression), path, name);
+}
+
 /* What to know about the topic before reading: how large a batch may be, and that -p exists. */
 static int look_at_topic(struct producer *p)
 {
@@ -327,12 +384,13 @@ static int look_at_topic(struct producer *p)
                  info->config->compression != BECK_COMPRESSION_PRODUCER;
     if (packs && largest < LINE_BYTES_PACKED) largest = LINE_BYTES_PACKED;
     if (p->partition >= (int64_t)info->config->partitions) {
-        fprintf(stderr, "beck: %s: topic '%s' has no partition %d, it has %u\n", p->session.path,
-                p->name, p->partition, info->config->partitions);
-        return EXIT_ERROR;
+        return session_partition_error(&p->session, info);
     }
+    p->partitions = info->config->partitions;
+    if (!p->session.quiet) tell_ignored(p, info->config);
     p->batch_limit = largest < BATCH_BYTES ? largest : BATCH_BYTES;
     p->capacity = BATCH_BYTES;
+    p->record_limit = largest;
     p->capacity_max = largest + p->separator.size + p->key_separator.size;
     if (p->capacity_max < p->capacity) p->capacity_max = p->capacity;
     return 0;
@@ -358,10 +416,10 @@ static void print_summary(const struct producer *p, double duration)
     char size[HUMAN_SIZE];
     if (p->session.quiet || !isatty(STDERR_FILENO)) return;
     if (interrupted()) fputc('\n', stderr); /* behind the terminal's ^C */
-    fprintf(stderr, "%" PRIu64 " record%s, %s in %.2f s", p->record_total,
-            p->record_total == 1 ? "" : "s", human_bytes(p->byte_total, size), duration);
+    tell("%" PRIu64 " record%s, %s in %.2f s", p->record_total, p->record_total == 1 ? "" : "s",
+         human_bytes(p->byte_total, size), duration);
     if (p->record_total >= RATE_RECORDS && duration > 0)
-        fprintf(stderr, " (%.0f records/s)", (double)p->record_total / duration);
+        tell(" (%.0f records/s)", (double)p->record_total / duration);
     fputc('\n', stderr);
 }
 
@@ -371,13 +429,14 @@ static int produce(struct producer *p)
     int status = open_topic(p);
     if (status != 0) return session_close(&p->session, status);
     if (isatty(STDIN_FILENO) && !p->session.quiet)
-        fprintf(stderr, "Each line becomes a record; end with Ctrl-D.\n");
+        tell("Each line becomes a record; end with Ctrl-D.\n");
     fcntl(STDIN_FILENO, F_SETPIPE_SZ, PIPE_BYTES); /* larger batches; may fail */
     p->buffer = must_alloc(NULL, p->capacity);
     p->records = must_alloc(NULL, BATCH_RECORDS * sizeof *p->records);
     interrupt_watch();
     double begin = seconds();
     status = append_input(p);
+    if (status != EXIT_FINE) tell_appended(p);
     status = session_close(&p->session, status);
     if (status == EXIT_FINE) print_summary(p, seconds() - begin);
     free(p->records);

@@ -134,11 +134,11 @@ static void say_claims(struct words *words, const struct list *list, const beck_
     if (words->size == 0) say(words, "nothing now");
 }
 
-static int64_t age_of(const beck_handle_info *handle)
+static int64_t now_ms(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec - handle->opened_at / 1000;
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 static void add_age(struct table *table, const beck_handle_info *handle, bool human)
@@ -147,7 +147,7 @@ static void add_age(struct table *table, const beck_handle_info *handle, bool hu
         int64_t seconds;
         char unit;
     } units[] = {{86400, 'd'}, {3600, 'h'}, {60, 'm'}, {1, 's'}};
-    int64_t age = age_of(handle);
+    int64_t age = now_ms() / 1000 - handle->opened_at / 1000;
     size_t unit = 0;
     while (unit < 3 && age < 2 * units[unit].seconds) unit++;
     if (handle->opened_at == 0)
@@ -166,14 +166,20 @@ static void add_number(struct table *table, bool known, int64_t number)
         table_add(table, "-");
 }
 
-static void print_text(struct out *out, const struct list *list, bool human)
+/* With `timed` the time stands in front of each line. */
+static void print_text(struct out *out, const struct list *list, bool human, bool timed)
 {
-    static const char *const titles[] = {">SLOT", ">PID", "PROGRAM", "STATE", ">OPEN", "DOES"};
-    struct table table = {.titles = titles, .columns = sizeof titles / sizeof *titles};
+    static const char *const titles[] = {">TIME", ">SLOT", ">PID", "PROGRAM",
+                                         "STATE", ">OPEN", "DOES"};
+    struct table table = {.titles = titles + !timed, .columns = timed ? 7 : 6};
+    if (human && list->count == 0) out_printf(out, "nobody has it open for writing\n");
+    if (list->count == 0) return;
+    int64_t now = now_ms();
     for (size_t i = 0; i < list->count; i++) {
         const beck_handle_info *h = list->handles[i];
         struct words words = {0};
         say_claims(&words, list, h);
+        if (timed) table_add(&table, "%" PRId64, now);
         add_number(&table, h->slot >= 0, h->slot);
         /* the number of somebody else here: nobody shall kill it */
         add_number(&table, h->process != 0 && !h->other_namespace, h->process);
@@ -264,8 +270,7 @@ static int show(struct session *session, struct rounds *rounds, struct out *out,
         if (json)
             print_json(out, &list);
         else
-            print_text(out, &list, human);
-        if (!human && !json && rounds->interval_ms > 0) out_printf(out, "\n");
+            print_text(out, &list, human, !human && rounds->interval_ms > 0);
     } while (rounds_next(rounds, out));
     return EXIT_FINE;
 }
@@ -301,7 +306,10 @@ const struct command command_ps = {
         "long it has been open, and what it does: the locks it has, the segments it reads, what "
         "it\n"
         "waits for and who has that. With SECONDS again and again, COUNT times. It takes no lock\n"
-        "and writes nothing: it works while others are stopped, busy or waiting.\n"
+        "and writes nothing: it works while others are stopped, busy or waiting. In a pipe the\n"
+        "columns come without titles, with tabs between them and OPEN in seconds: SLOT PID "
+        "PROGRAM\n"
+        "STATE OPEN DOES; with SECONDS each line begins with the time in ms.\n"
         "\n"
         "STATE alive; stopped: by a signal or a debugger, and what it has, it keeps (end it or "
         "let\n"
@@ -309,6 +317,9 @@ const struct command command_ps = {
         "A pid of another pid namespace (a container) is no pid here and stands in the last\n"
         "column; then 'stopped' cannot be told from 'alive'. Read-only handles hold nothing and\n"
         "nobody up, and are not listed: nobody knows of them.\n"
+        "\n"
+        "  --json   an array of handles, one a line\n"
+        "  --force  use the file on a file system that beck refuses\n"
         "\n"
         "Examples:\n"
         "  beck ps my.beck\n"

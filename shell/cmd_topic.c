@@ -285,12 +285,14 @@ static int run_describe(const struct command *self, int argc, char **argv)
 }
 
 /* ---- The table ---- */
-#define CONFIG_HELP                                                                                \
-    "  --partitions N  1 to 1024 (default 1); altering can only add\n"                             \
-    "  --sync CLASS    sync: acknowledged records are on stable storage (default);\n"              \
+#define FORCE_HELP "  --force         use the file on a file system that beck refuses\n"
+#define CONFIG_HELP(one, stable)                                                                   \
+    "  --partitions N  1 to 1024" one "; altering can only add\n"                                  \
+    "  --sync CLASS    sync: acknowledged records are on stable storage" stable ";\n"              \
     "                  os: acknowledged records are visible to all processes\n"                    \
     "  --config NAME=VALUE  max.message.bytes, segment.bytes, flush.ms, compression.type\n"        \
-    "                       (producer, uncompressed, gzip, snappy, lz4, zstd); may be repeated\n"
+    "                       (producer, uncompressed, gzip, snappy, lz4, zstd); may be "            \
+    "repeated\n" FORCE_HELP
 
 static const struct command children[] = {
     {.name = "topic create",
@@ -298,26 +300,33 @@ static const struct command children[] = {
      .help = "Usage: beck topic create FILE TOPIC [OPTION]...\n"
              "\n"
              "Creates the file too when it is missing.\n"
-             "\n" CONFIG_HELP "\n"
-             "Examples:\n"
-             "  beck topic create my.beck orders --partitions 3\n"
-             "  beck topic create logs.beck access --sync os --config flush.ms=1000\n",
+             "\n" CONFIG_HELP(" (default 1)",
+                              " (default)") "\n"
+                                            "Examples:\n"
+                                            "  beck topic create my.beck orders --partitions 3\n"
+                                            "  beck topic create logs.beck access --sync os "
+                                            "--config flush.ms=1000\n",
      .run = run_create},
     {.name = "topic alter",
      .summary = "change the settings of a topic",
-     .help = "Usage: beck topic alter FILE TOPIC OPTION...\n"
-             "\n" CONFIG_HELP "\n"
-             "Examples:\n"
-             "  beck topic alter my.beck orders --partitions 6\n"
-             "  beck topic alter my.beck orders --config segment.bytes=67108864\n",
+     .help =
+         "Usage: beck topic alter FILE TOPIC OPTION...\n"
+         "\n" CONFIG_HELP(
+             "", "") "\n"
+                     "Adding partitions changes where keys go: order by key holds from then on.\n"
+                     "\n"
+                     "Examples:\n"
+                     "  beck topic alter my.beck orders --partitions 6\n"
+                     "  beck topic alter my.beck orders --config segment.bytes=67108864\n",
      .run = run_alter},
     {.name = "topic list",
      .summary = "list the topics of a file",
      .help = "Usage: beck topic list FILE [--json]\n"
              "\n"
              "A table on a terminal; in a pipe the same columns without titles, with tabs between\n"
-             "them and sizes in bytes.\n"
+             "them and sizes in bytes: TOPIC PARTITIONS RECORDS BYTES SYNC.\n"
              "\n"
+             "  --json          an array with a line for each topic\n" FORCE_HELP "\n"
              "Examples:\n"
              "  beck topic list my.beck\n"
              "  beck topic list my.beck | cut -f1\n"
@@ -330,6 +339,8 @@ static const struct command children[] = {
              "START is the offset of the oldest record, END the offset after the newest one;\n"
              "everything below STABLE is on stable storage. BYTES is the space taken in the file.\n"
              "\n"
+             "  --json          one object for TOPIC; for all an array with a line for "
+             "each\n" FORCE_HELP "\n"
              "Examples:\n"
              "  beck topic describe my.beck\n"
              "  beck topic describe my.beck orders --json | jq '.partitions[].end'\n",
@@ -339,7 +350,7 @@ static const struct command children[] = {
      .help = "Usage: beck topic delete FILE TOPIC\n"
              "\n"
              "The space is used again as soon as nobody reads the topic any more.\n"
-             "\n"
+             "\n" FORCE_HELP "\n"
              "Examples:\n"
              "  beck topic delete my.beck orders\n",
      .run = run_delete},

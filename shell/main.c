@@ -3,6 +3,7 @@
 #include "interrupt.h"
 
 #include <beck.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -50,14 +51,20 @@ static void print_overview(const struct command *table)
            beck_version());
     for (const struct command *c = table; c->name != NULL; c++)
         printf("  %-9s %s\n", c->name, c->summary);
-    printf("\nExamples:\n"
-           "  echo hello | beck produce my.beck greetings\n"
-           "  beck consume my.beck greetings\n"
-           "  beck topic list my.beck\n"
-           "\n"
-           "Every command takes --force: use the file on a file system that beck refuses.\n"
-           "'beck help COMMAND' explains one. Exit codes: 0 fine, 1 error, 2 damage or missing\n"
-           "records found, 64 wrong usage, 128 + N ended by signal N.\n");
+    printf(
+        "\nExamples:\n"
+        "  echo hello | beck produce my.beck greetings\n"
+        "  beck consume my.beck greetings\n"
+        "  beck topic list my.beck\n"
+        "\n"
+        "Options, behind the command:\n"
+        "  --help   explain the command, as 'beck help COMMAND' does\n"
+        "  --force  use the file on a file system that beck refuses\n"
+        "  --       no options follow, but names that may begin with -\n"
+        "\n"
+        "'beck help COMMAND' explains one, 'beck --version' prints the version. Exit codes: 0 "
+        "fine,\n"
+        "1 error, 2 damage or missing records found, 64 wrong usage, 128 + N ended by signal N.\n");
 }
 
 static int run_help(const struct command *self, int argc, char **argv)
@@ -71,7 +78,8 @@ static int run_help(const struct command *self, int argc, char **argv)
         return EXIT_FINE;
     }
     for (int i = 1; i < argc; i++) {
-        found = level == NULL ? NULL : command_find(level, argv[i]);
+        if (level == NULL) return usage_error(NULL, "one command at a time");
+        found = command_find(level, argv[i]);
         if (found == NULL) return usage_error(NULL, "there is no command '%s' to explain", argv[i]);
         level = found->children;
     }
@@ -81,10 +89,7 @@ static int run_help(const struct command *self, int argc, char **argv)
 
 static int run_version(const struct command *self, int argc, char **argv)
 {
-    struct args args = {self, "", NULL, argc, argv};
-    if (args_next(&args) != ARGS_END) return EXIT_USAGE;
-    int status = args_positional(&args, 0, 0, "nothing");
-    if (status != 0) return status;
+    if (argc > 1) return usage_error(self, "'%s' is one argument too many", argv[1]);
     printf("beck %s\ncompression:", beck_version());
     for (uint32_t c = BECK_COMPRESSION_GZIP; c <= BECK_COMPRESSION_ZSTD; c++)
         printf(beck_compression_check(c) < 0 ? " (no %s)" : " %s", beck_compression_name(c));
@@ -97,7 +102,7 @@ static int finish(int exit_code)
 {
     if (fflush(stdout) == 0 && !ferror(stdout)) return exit_code;
     if (exit_code != EXIT_FINE) return exit_code;
-    perror("beck: standard output");
+    tell("beck: standard output: %s\n", strerror(errno));
     return EXIT_ERROR;
 }
 

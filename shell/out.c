@@ -31,7 +31,7 @@ static void write_failed(struct out *out)
         return;
     }
     out->failed = true;
-    fprintf(stderr, "beck: standard output: %s\n", strerror(errno));
+    tell("beck: standard output: %s\n", strerror(errno));
 }
 
 static bool write_all(struct out *out, const char *bytes, size_t size)

@@ -60,9 +60,6 @@ void format_default(struct format *format, const struct text *key_separator,
                     const struct text *separator);
 void format_record(struct out *out, const struct format *format, const beck_record *record);
 
-/* Bytes of the UTF-8 character at `bytes`; 0 when it is cut, overlong, a surrogate or too large. */
-size_t utf8_size(const void *bytes, size_t left);
-
 /* ---- JSON ---- */
 /* A JSON string; bytes that are no UTF-8 become U+FFFD. False when there were such bytes. */
 bool json_bytes(struct out *out, const void *bytes, size_t size);

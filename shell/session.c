@@ -32,7 +32,7 @@ static bool suggest_file(const char *path)
         if (is_beck_file(entry->d_name)) names[count++] = must_copy(entry->d_name);
     closedir(dir);
     size_t near = nearest_word(path + folder_size, (const char *const *)names, count);
-    if (near < count) fprintf(stderr, " (did you mean '%s%s'?)", folder, names[near]);
+    if (near < count) tell(" (did you mean '%s%s'?)", folder, names[near]);
     for (size_t i = 0; i < count; i++) free(names[i]);
     return near < count;
 }
@@ -42,19 +42,18 @@ static void suggest_topic(const char *topic, const beck_topic_info *const *topic
     const char **names = must_alloc(NULL, (count + 1) * sizeof *names);
     for (size_t i = 0; i < count; i++) names[i] = topics[i]->name;
     size_t near = nearest_word(topic, names, count);
-    if (near < count) fprintf(stderr, " (did you mean '%s'?)", names[near]);
-    fprintf(stderr, count == 0 ? "; the file has no topics" : "; the file has");
+    if (near < count) tell(" (did you mean '%s'?)", names[near]);
+    tell(count == 0 ? "; the file has no topics" : "; the file has");
     for (size_t i = 0; i < count && i < TOPICS_SHOWN; i++)
-        fprintf(stderr, "%s %s", i == 0 ? "" : ",", names[i]);
-    if (count > TOPICS_SHOWN) fprintf(stderr, " and %zu more", count - TOPICS_SHOWN);
+        tell("%s %s", i == 0 ? "" : ",", names[i]);
+    if (count > TOPICS_SHOWN) tell(" and %zu more", count - TOPICS_SHOWN);
     free(names);
 }
 
 /* ---- Errors ---- */
 int session_error(const struct session *session)
 {
-    fprintf(stderr, "beck: %s\n",
-            beck_errmsg(session->db)); /* the thread's, so also without a handle */
+    tell("beck: %s\n", beck_errmsg(session->db)); /* the thread's, so also without a handle */
     return EXIT_ERROR;
 }
 
@@ -65,9 +64,20 @@ int session_topic_error(const struct session *session, int rc, const char *topic
     if (rc != BECK_NOT_FOUND) return session_error(session);
     rc = beck_topic_list(session->db, &topics, &count);
     if (rc < 0) return session_error(session);
-    fprintf(stderr, "beck: %s: no topic '%s'", session->path, topic);
+    tell("beck: %s: no topic '%s'", session->path, topic);
     suggest_topic(topic, topics, count);
-    fputc('\n', stderr);
+    tell("\n");
+    return EXIT_ERROR;
+}
+
+int session_partition_error(const struct session *session, const beck_topic_info *topic)
+{
+    uint32_t count = topic->config->partitions;
+    if (count == 1)
+        tell("beck: %s: topic '%s' has 1 partition: only -p 0\n", session->path, topic->name);
+    else
+        tell("beck: %s: topic '%s' has %u partitions: -p 0 to %u\n", session->path, topic->name,
+             count, count - 1);
     return EXIT_ERROR;
 }
 
@@ -77,7 +87,7 @@ static void print_report(const struct session *session)
     const char *line = beck_recovery_report(session->db);
     while (*line != '\0') {
         int size = (int)strcspn(line, "\n");
-        fprintf(stderr, "beck: %s: %.*s\n", session->path, size, line);
+        tell("beck: %s: %.*s\n", session->path, size, line);
         line += size;
         line += *line == '\n';
     }
@@ -99,8 +109,9 @@ int session_open(struct session *session, uint32_t flags)
         return 0;
     }
     if (rc == BECK_NOT_FOUND && (flags & BECK_OPEN_NO_CREATE) != 0) {
-        fprintf(stderr, "beck: %s: no such file", session->path);
-        fputs(suggest_file(session->path) ? "\n" : "; 'beck produce' makes one\n", stderr);
+        tell("beck: %s: no such file", session->path);
+        bool known = suggest_file(session->path);
+        tell(known || !session->awaits_producer ? "\n" : "; 'beck produce' makes one\n");
     } else {
         session_error(session);
     }

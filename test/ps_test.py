@@ -6,6 +6,7 @@ the shared memory of a file while ps runs."""
 import hashlib
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -242,6 +243,17 @@ def another_namespace(path):
     print("another pid namespace: ok")
 
 
+def nobody(path):
+    """With nobody there a person reads that; a pipe gets nothing, JSON an empty array."""
+    beck("topic", "create", path, "nobody")
+    master, slave = pty.openpty()
+    subprocess.run([BECK, "ps", path], stdout=slave, check=True)
+    os.close(slave)
+    assert os.read(master, 1000) == b"nobody has it open for writing\r\n"
+    os.close(master)
+    assert beck("ps", path) == b"" and ps(path) == []
+
+
 def nothing_changes(path):
     """Looking writes nothing: not into a clean file, and not into one that is open."""
     def state():
@@ -333,6 +345,7 @@ def main():
     rng = seeded()
     Worker.program = build_worker(logs)
     path = folder + "/ps.beck"
+    nobody(logs + "/nobody.beck")
     consumers(path)
     stopped_and_killed(path, logs, rng)
     pinned(path)

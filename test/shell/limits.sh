@@ -16,6 +16,7 @@ letters 990 v | beck produce a.beck small -H "h=$(letters 100 h)"
 printf 'first;%s;third' "$(letters 5000 v)" | beck produce a.beck small -D ';'
 letters 900 v | beck produce a.beck small
 beck consume a.beck small -e -f "$sizes"
+{ letters 65537 k; echo :v; } | beck produce a.beck t -K :
 # Many small ones are several batches.
 seq 1000 | beck produce a.beck small; beck consume a.beck small -e -o -1
 # The limit can be raised.
@@ -27,8 +28,14 @@ letters 5000 v | beck produce a.beck small; beck consume a.beck small -e -o -1 -
 { letters 65537 k; echo :v; } | beck produce a.beck keys -K :
 beck consume a.beck keys -e -f "$sizes"
 
-# A limit on the size of files is an error like a full disk.
+# A limit on the size of files is an error like a full disk, and what was appended stays.
 (ulimit -f 4000; seq 400000 | sed 's/$/ and more/' | beck produce b.beck t) 2> err
+sed 's/[0-9][0-9]*/N/g' err
+test "$(beck consume b.beck t -e | wc -l)" = "$(sed -n 's/^beck: \([0-9]*\) lines are.*/\1/p' err)"
+
+# Records of several partitions are several batches, of which some may be there.
+beck topic create c.beck t --partitions 2
+(ulimit -f 4000; seq 400000 | sed 's/.*/&:&/' | beck produce c.beck t -K :) 2> err
 sed 's/[0-9][0-9]*/N/g' err
 
 # Offsets.

@@ -23,4 +23,7 @@ beck consume a.beck t -e -p 3 -f '%p %o %s\n'
 echo x | beck produce a.beck t -p 4
 beck consume a.beck t -e -p 4
 beck consume a.beck t -e -p 1 -p 1023
+echo x | beck produce a.beck one
+echo x | beck produce a.beck one -p 1
+beck consume a.beck t one -e -p 3
 END

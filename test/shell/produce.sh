@@ -46,6 +46,14 @@ echo 1 | beck produce a.beck fast --sync os
 echo 2 | beck produce a.beck fast --sync sync
 beck topic list a.beck | grep fast | cut -f 1,3,5
 
+# Options that an existing topic does not follow are told, and not with -q.
+echo 3 | beck produce a.beck lines --sync os
+echo 3 | beck produce a.beck lines --sync os -q
+beck topic create a.beck packed --config compression.type=gzip
+echo 1 | beck produce a.beck packed -z none
+echo 2 | beck produce a.beck packed -z gzip
+echo 3 | beck produce a.beck packed -q -z none
+
 # Many records, large and small.
 { letters 300000 x; echo; letters 900000 y; echo; seq 100000; } > input
 beck produce a.beck many < input

@@ -21,7 +21,8 @@ cut -f 1,3,4 line; kill -CONT $consumer
 test $(beck ps a.beck | cut -f 2 | grep -c "^$consumer$") = 1
 kill -KILL $consumer; wait $consumer 2> /dev/null
 until test $(beck ps a.beck | wc -l) = 1; do sleep 0.02; done
-beck ps a.beck 0.05 2 | hidden
+# Again and again: the time in front.
+beck ps a.beck 0.05 2 | sed -E 's/^[0-9]{13}\t//' | hidden
 exec 4>&-; wait
 beck ps a.beck
 

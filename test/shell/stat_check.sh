@@ -9,6 +9,14 @@ beck check a.beck
 beck check a.beck -q
 beck check a.beck --json
 
+# Several files: a line for each, and the worst exit code.
+echo x | beck produce b.beck t
+beck check a.beck b.beck
+beck check a.beck b.beck --json | cut -c 1-40
+beck check none.beck b.beck
+echo 'no beck file' > text; beck check text b.beck -q
+rm b.beck text
+
 # Looking changes nothing.
 md5sum a.beck > before
 beck stat a.beck > /dev/null; beck check -q a.beck; beck topic list a.beck > /dev/null

@@ -11,6 +11,15 @@ beck topic frobnicate
 beck --frob
 beck a.beck
 beck version x
+beck --force produce a.beck t
+beck topic --force create a.beck t
+
+# What other programs call it.
+for word in cat tail read get write append add put send; do beck $word; done
+for word in ls info status verify fsck; do beck $word; done
+for word in create alter list describe delete; do beck $word a.beck; done
+beck help produce consume
+beck help topic create | head -1
 beck help frobnicate
 beck help topic frobnicate
 
@@ -28,10 +37,21 @@ beck stat
 beck stat a.beck b.beck
 beck check
 
+# Names the wrong way round; nothing is made. What FILE is called wins where both are there.
+beck produce t a.beck
+beck consume t a.beck
+beck topic delete t a.beck
+beck produce - t
+beck stat -
+cp a.beck t; beck produce t a.beck < /dev/null; rm t
+
 # Options that are not there, lack a value or have one too many.
 beck produce a.beck t -x
 beck produce a.beck t --frob
 beck produce a.beck t --frob=1
+beck produce a.beck t --syn os
+beck topic create a.beck u --part=3
+beck topic list a.beck --forc
 beck produce a.beck t -k
 beck produce a.beck t --sync
 beck consume a.beck t -eZ
@@ -56,9 +76,16 @@ beck consume a.beck t -o
 beck consume a.beck t -o middle
 beck consume a.beck t -o 1.5
 beck consume a.beck t -o stored
+beck consume a.beck t -o latest
+beck consume a.beck t -o earliest
 beck consume a.beck t -o 99999999999999999999
 beck consume a.beck t -o s@yesterday
 beck consume a.beck t -o e@-1
+beck consume a.beck t -o s@1795183540
+beck consume a.beck t -o e@100000000
+beck consume a.beck t -o e@99999999999
+beck consume a.beck t -e -o s@99999999
+beck consume a.beck t -o e@100000000000
 beck consume a.beck t -o 1 -o -1
 beck consume a.beck t -c 0
 beck consume a.beck t -c -5
@@ -82,4 +109,10 @@ beck topic alter a.beck t
 beck check a.beck -q --json
 
 md5sum --quiet -c before
+
+# What a name holds does nothing to the terminal.
+esc=$(printf 'a\033[31m\302\2331m\177\377\303\244\nb')
+beck consume "$esc" t
+beck topic describe a.beck "$esc"
+beck "$esc"
 END
