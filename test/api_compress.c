@@ -303,6 +303,76 @@ START_TEST(a_batch_above_the_limit_waits_until_it_is_raised)
 }
 END_TEST
 
+/* The reader looks up the limit when it enters a segment, and again when a batch is above it. */
+START_TEST(a_raised_limit_counts_in_the_segment_being_read)
+{
+    beck_topic_config config = {.size = sizeof config, .max_message_bytes = 100 << 20};
+    if (!built(BECK_COMPRESSION_ZSTD)) return;
+    beck *db = open_db(path());
+    beck_topic *topic = topic_with(db, "t", 1, BECK_COMPRESSION_ZSTD);
+    beck_consumer *consumer = consume(db, "t", BECK_START_BEGINNING, 0);
+    OK(db, append_text(topic, 0, "small"));
+    ck_assert(value_is(poll_one(db, consumer), "small"));
+    OK(db, beck_topic_alter(db, "t", &config));
+    OK(db, append_size(topic, 70 << 20, false));
+    ck_assert_uint_eq(poll_one(db, consumer)->value_size, 70 << 20);
+    OK(db, beck_close(db));
+}
+END_TEST
+
+/* ---- Turns ---- */
+
+/* What waits in a partition is read, however much comes into another one meanwhile. */
+START_TEST(a_busy_partition_does_not_starve_another)
+{
+    enum { WAITING = 10 };
+    int read = 0;
+    if (!built(_i)) return;
+    beck *db = open_db(path());
+    beck_topic *topic = topic_with(db, "t", 2, _i);
+    for (int i = 0; i < WAITING; i++) append_many(db, topic, 1, i, 1, 0);
+    append_many(db, topic, 0, 0, 100, 0);
+    beck_consumer *consumer = consume(db, "t", BECK_START_BEGINNING, 0);
+    for (int i = 0; i < 100 + 3 * WAITING; i++) {
+        append_many(db, topic, 0, 100 + i, 1, 0);
+        read += poll_one(db, consumer)->partition;
+    }
+    ck_assert_int_eq(read, WAITING);
+    OK(db, beck_close(db));
+}
+END_TEST
+
+/* A batch above the limit fails until somebody raises it: each poll says so, the others go on. */
+START_TEST(a_failing_partition_does_not_starve_another)
+{
+    beck_topic_config config = {.size = sizeof config, .max_message_bytes = 100 << 20};
+    const beck_record *records;
+    size_t count;
+    int failed = 0, read = 0;
+    if (!built(BECK_COMPRESSION_ZSTD)) return;
+    beck *db = open_db(path());
+    beck_topic *topic = topic_with(db, "t", 2, BECK_COMPRESSION_ZSTD);
+    OK(db, beck_topic_alter(db, "t", &config));
+    OK(db, append_size(topic, 70 << 20, false)); /* partition 0 */
+    config.max_message_bytes = 1 << 20;
+    OK(db, beck_topic_alter(db, "t", &config));
+    for (int i = 0; i < 5; i++) append_many(db, topic, 1, i, 1, 0);
+    beck_consumer *consumer = consume(db, "t", BECK_START_BEGINNING, 0);
+    for (int i = 0; i < 12; i++) {
+        int rc = beck_poll(consumer, 1, 0, &records, &count);
+        if (rc == BECK_TOO_LARGE) failed++;
+        if (rc == BECK_TOO_LARGE) continue;
+        OK(db, rc);
+        ck_assert_uint_eq(count, 1);
+        ck_assert_int_eq(records->partition, 1);
+        ck_assert_int_eq(records->offset, read++);
+    }
+    ck_assert_int_eq(read, 5);
+    ck_assert_int_eq(failed, 7);
+    OK(db, beck_close(db));
+}
+END_TEST
+
 /* ---- Threads ---- */
 
 static void *append_from_thread(void *context)
@@ -348,6 +418,9 @@ Suite *suite(void)
     tcase_add_test(c, wrong_compressions_are_refused);
     tcase_add_loop_test(c, the_limit_is_on_what_is_stored, FIRST + 1, LAST + 1);
     tcase_add_test(c, a_batch_above_the_limit_waits_until_it_is_raised);
+    tcase_add_test(c, a_raised_limit_counts_in_the_segment_being_read);
+    tcase_add_loop_test(c, a_busy_partition_does_not_starve_another, FIRST, LAST + 1);
+    tcase_add_test(c, a_failing_partition_does_not_starve_another);
     tcase_add_loop_test(c, threads_compress_side_by_side, FIRST + 1, LAST + 1);
     suite_add_tcase(s, c);
     return s;

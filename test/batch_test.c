@@ -524,6 +524,20 @@ START_TEST(record_headers_are_bounded)
 }
 END_TEST
 
+/* No writer made more of them than it may: two bytes would take 32 of a reader's memory. */
+START_TEST(record_headers_have_limits)
+{
+    enum { FIELDS = 9, MOST = 2 * BECK_HEADERS_MAX };
+    uint8_t record[FIELDS + MOST + 2] = {0x8e, 0x20, 0, 0, 0, 1, 1, 0x80, 0x10};
+    for (size_t i = FIELDS + 1; i < sizeof record; i += 2) record[i] = 1; /* "" = null */
+    ck_assert_int_eq(walk_raw(record, FIELDS + MOST, 1, 0), BECK_OK);
+    record[0] = 0x92; /* one more, two bytes longer */
+    record[7] = 0x82;
+    ck_assert_int_eq(walk_raw(record, FIELDS + MOST + 2, 1, 0), BECK_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(err_message(), "number of headers"));
+}
+END_TEST
+
 START_TEST(offsets_rise_inside_the_batch)
 {
     ck_assert_int_eq(WALK("\x0c\0\0\0\1\1\0\x0c\0\0\2\1\1\0", 2, 1), BECK_OK);
@@ -717,6 +731,7 @@ static TCase *reading(void)
     tcase_add_test(c, unknown_codecs_are_named);
     tcase_add_test(c, record_fields_are_bounded);
     tcase_add_test(c, record_headers_are_bounded);
+    tcase_add_test(c, record_headers_have_limits);
     tcase_add_test(c, offsets_rise_inside_the_batch);
     tcase_add_test(c, overlong_numbers_are_refused);
     tcase_add_test(c, times_do_not_overflow);

@@ -186,6 +186,17 @@ START_TEST(residue_tells_of_suspects_and_of_its_boot)
 }
 END_TEST
 
+/* Who cannot tell under which boot the area was begun believes what it says. */
+START_TEST(residue_counts_where_the_boot_is_unknown)
+{
+    open_handles(1);
+    coord_poison(a);
+    memset(coord_header(a)->boot_id, 0, sizeof coord_header(a)->boot_id);
+    ck_assert_int_eq(residue_if(false), RESIDUE_POISON);
+    close_handles();
+}
+END_TEST
+
 START_TEST(residue_tells_of_poison_and_intents)
 {
     open_handles(1);
@@ -655,6 +666,7 @@ Suite *suite(void)
     tcase_add_test(t, slots_run_out);
     tcase_add_test(t, residue_tells_of_poison_and_intents);
     tcase_add_test(t, residue_tells_of_suspects_and_of_its_boot);
+    tcase_add_test(t, residue_counts_where_the_boot_is_unknown);
     suite_add_tcase(s, t);
     t = tcase_create("locks");
     tcase_add_test(t, policies_of_a_lock_that_is_held);

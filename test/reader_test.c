@@ -173,6 +173,34 @@ START_TEST(headers_come_with_their_records)
 }
 END_TEST
 
+/* A poll ends early where its headers would take more than 4 MiB; the next one goes on. */
+START_TEST(headers_of_a_poll_are_bounded)
+{
+    enum { BATCHES = 20, EACH = 10, RECORDS = BATCHES * EACH };
+    static beck_header many[BECK_HEADERS_MAX];
+    static beck_record got[RECORDS];
+    beck_record batch[EACH] = {{0}};
+    int64_t next = 0;
+    for (size_t i = 0; i < BECK_HEADERS_MAX; i++) many[i].name = "";
+    for (size_t i = 0; i < EACH; i++)
+        batch[i] = (beck_record){.headers = many, .header_count = BECK_HEADERS_MAX};
+    make_topic(_i);
+    for (int i = 0; i < BATCHES; i++)
+        ck_assert_int_eq(beck_append_batch(topic, 0, batch, EACH, NULL), BECK_OK);
+    while (next < RECORDS) {
+        headers.size = 0;
+        ck_assert_int_eq(reader_poll(&r, got, RECORDS, &headers, &count), BECK_OK);
+        ck_assert_uint_gt(count, 0);
+        ck_assert_uint_le(headers.size, (4u << 20) + sizeof many);
+        for (size_t i = 0; i < count; i++) {
+            ck_assert_int_eq(got[i].offset, next++);
+            ck_assert_uint_eq(got[i].header_count, BECK_HEADERS_MAX);
+        }
+    }
+    close_all();
+}
+END_TEST
+
 /* ---- By time ---- */
 
 START_TEST(times_are_found)
@@ -335,6 +363,7 @@ Suite *suite(void)
     tcase_add_loop_test(c, any_offset_can_be_sought, 0, 2);
     tcase_add_loop_test(c, nothing_above_visible_is_handed_out, 0, 2);
     tcase_add_loop_test(c, headers_come_with_their_records, 0, 2);
+    tcase_add_loop_test(c, headers_of_a_poll_are_bounded, 0, 2);
     tcase_add_loop_test(c, times_are_found, 0, 2);
     suite_add_tcase(s, c);
     c = tcase_create("gaps");
