@@ -1,5 +1,6 @@
 /* api_compress.c -- compressed topics and batches: what is read, what decides, limits, threads */
 #include <pthread.h>
+#include <sys/resource.h>
 
 #include "api_help.h"
 
@@ -320,6 +321,48 @@ START_TEST(a_raised_limit_counts_in_the_segment_being_read)
 }
 END_TEST
 
+static rlim_t mapped_bytes(void)
+{
+    unsigned long pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "r");
+    ck_assert_ptr_nonnull(statm);
+    ck_assert_int_eq(fscanf(statm, "%lu", &pages), 1);
+    fclose(statm);
+    return (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE);
+}
+
+static int count_finding(void *context, const char *line)
+{
+    (void)line;
+    ++*(int *)context;
+    return 0;
+}
+
+/* Without the memory to decompress a check says so; it neither finds damage nor skips the batch. */
+START_TEST(a_check_short_of_memory_fails)
+{
+    struct rlimit limit;
+    int findings = 0;
+    if (!built(_i)) return;
+    beck *db = open_db(path());
+    OK(db, append_size(topic_with(db, "t", 1, _i), 40 << 20, false));
+    OK(db, beck_close(db));
+    db = open_readonly(path());
+    ck_assert_int_eq(getrlimit(RLIMIT_AS, &limit), 0);
+    rlim_t before = limit.rlim_cur;
+    limit.rlim_cur = mapped_bytes() + (20 << 20);
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit), 0);
+    int rc = beck_check(db, count_finding, NULL, &findings, NULL);
+    limit.rlim_cur = before;
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit), 0);
+    ck_assert_int_eq(rc, BECK_NOMEM);
+    ck_assert_int_eq(findings, 0);
+    OK(db, beck_check(db, count_finding, NULL, &findings, NULL));
+    ck_assert_int_eq(findings, 0);
+    OK(db, beck_close(db));
+}
+END_TEST
+
 /* ---- Turns ---- */
 
 /* What waits in a partition is read, however much comes into another one meanwhile. */
@@ -419,6 +462,7 @@ Suite *suite(void)
     tcase_add_loop_test(c, the_limit_is_on_what_is_stored, FIRST + 1, LAST + 1);
     tcase_add_test(c, a_batch_above_the_limit_waits_until_it_is_raised);
     tcase_add_test(c, a_raised_limit_counts_in_the_segment_being_read);
+    test_add_short_of_memory(c, a_check_short_of_memory_fails, FIRST + 1, LAST + 1);
     tcase_add_loop_test(c, a_busy_partition_does_not_starve_another, FIRST, LAST + 1);
     tcase_add_test(c, a_failing_partition_does_not_starve_another);
     tcase_add_loop_test(c, threads_compress_side_by_side, FIRST + 1, LAST + 1);

@@ -1,5 +1,6 @@
 /* codec_test.c -- codecs: what Kafka compressed, round trips, limits, damage, bombs */
 #include <string.h>
+#include <sys/resource.h>
 
 #include "batch.h"
 #include "bytes.h"
@@ -215,6 +216,69 @@ START_TEST(a_bomb_stops_at_the_limit)
 }
 END_TEST
 
+/* ---- Memory that is short ---- */
+
+static rlim_t limit_memory(rlim_t bytes)
+{
+    struct rlimit limit;
+    ck_assert_int_eq(getrlimit(RLIMIT_AS, &limit), 0);
+    rlim_t before = limit.rlim_cur;
+    limit.rlim_cur = bytes;
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit), 0);
+    return before;
+}
+
+/* Whatever the heap still holds, down to pieces no codec can use. */
+static void *take_all(void)
+{
+    void **last = NULL, **piece;
+    for (size_t bytes = 1 << 20; bytes >= 256; bytes /= 2)
+        while ((piece = malloc(bytes)) != NULL) {
+            *piece = (void *)last;
+            last = piece;
+        }
+    return (void *)last;
+}
+
+static void give_all(void *last)
+{
+    while (last != NULL) {
+        void *before = *(void **)last;
+        free(last);
+        last = before;
+    }
+}
+
+/* The tools are there, what they need for this frame is not: nothing is wrong with the bytes. */
+START_TEST(no_memory_is_not_damage)
+{
+    enum { BYTES = 1 << 20, ROOM = 100000 };
+    struct codec_tools tools = {0};
+    struct buf out = {0};
+    size_t used;
+    if (!built(_i)) return;
+    uint8_t *data = malloc(BYTES);
+    fill(data, BYTES, TEXT);
+    uint8_t *packed = compress(&tools, _i, data, BYTES, &used);
+    ck_assert_uint_gt(used, 0);
+    (void)codec_decompress(&tools, (unsigned)_i, packed, 0, ROOM, &out);
+    ck_assert_int_eq(buf_reserve(&out, ROOM), BECK_OK);
+    rlim_t before = limit_memory(0);
+    void *all = take_all();
+    int rc = codec_decompress(&tools, (unsigned)_i, packed, used, BYTES, &out);
+    give_all(all);
+    (void)limit_memory(before);
+    ck_assert_int_eq(rc, BECK_NOMEM);
+    ck_assert_int_eq(codec_decompress(&tools, (unsigned)_i, packed, used, BYTES, &out), BECK_OK);
+    ck_assert_uint_eq(out.size, BYTES);
+    ck_assert_mem_eq(out.data, data, BYTES);
+    free(packed);
+    free(data);
+    buf_free(&out);
+    codec_free(&tools);
+}
+END_TEST
+
 /* A block that claims 4 GiB is seen through before memory is asked for. */
 START_TEST(snappy_claims_are_not_believed)
 {
@@ -276,6 +340,7 @@ Suite *suite(void)
     tcase_add_loop_test(c, damage_is_an_error_or_bounded, CODEC_GZIP, CODEC_COUNT);
     tcase_add_loop_test(c, a_bomb_stops_at_the_limit, CODEC_GZIP, CODEC_COUNT);
     tcase_add_loop_test(c, a_batch_with_too_many_records_is_damaged, CODEC_GZIP, CODEC_COUNT);
+    test_add_short_of_memory(c, no_memory_is_not_damage, CODEC_GZIP, CODEC_COUNT);
     tcase_add_test(c, snappy_claims_are_not_believed);
     tcase_add_test(c, a_missing_codec_is_named);
     suite_add_tcase(s, c);

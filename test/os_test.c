@@ -279,6 +279,29 @@ START_TEST(chance_and_identity)
 }
 END_TEST
 
+/* Out of descriptors it is unknown to who never read it, and what it was to who did. */
+START_TEST(the_boot_id_is_read_once)
+{
+    static const uint8_t unknown[16];
+    uint8_t one[16], two[16];
+    struct rlimit limit;
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    rlim_t before = limit.rlim_cur;
+    limit.rlim_cur = 0;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    os_boot_id(one);
+    ck_assert_mem_eq(one, unknown, sizeof one);
+    limit.rlim_cur = before;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    os_boot_id(one);
+    ck_assert_mem_ne(one, unknown, sizeof one);
+    limit.rlim_cur = 0;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    os_boot_id(two);
+    ck_assert_mem_eq(one, two, sizeof one);
+}
+END_TEST
+
 START_TEST(a_fork_finds_its_page_wiped)
 {
     int status = 0;
@@ -595,6 +618,7 @@ Suite *suite(void)
     c = tcase_create("rest");
     tcase_add_test(c, waiters_are_woken);
     tcase_add_test(c, chance_and_identity);
+    test_add_linux(c, the_boot_id_is_read_once, "POSIX has no boot id");
     tcase_add_test(c, a_fork_finds_its_page_wiped);
     suite_add_tcase(s, c);
     c = tcase_create("filesystem");
