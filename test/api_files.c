@@ -413,6 +413,33 @@ START_TEST(cut_under_an_observer)
 }
 END_TEST
 
+/* Behind what every file has, so that only partitions' cells are gone, which a handle maps when it
+ * needs them. */
+static int cut_the_cells(const char *name)
+{
+    const beck_topic_info *const *infos;
+    const beck_record *records;
+    size_t count;
+    beck *idle = open_db(name), *reader = open_readonly(name);
+    beck_consumer *consumer = consume(reader, "t", BECK_START_BEGINNING, 0);
+    if (beck_poll(consumer, 10, 0, &records, &count) != BECK_OK || count != 1) return 1;
+    if (truncate(name, 224 * 1024) != 0) return 2;
+    if (beck_poll(consumer, 10, 0, &records, &count) != BECK_CORRUPT) return 3;
+    if (strstr(beck_errmsg(reader), "229376 bytes") == NULL) return 4;
+    if (beck_poll(consumer, 10, 500, &records, &count) != BECK_CORRUPT) return 5;
+    if (beck_topic_list(reader, &infos, &count) != BECK_CORRUPT) return 6;
+    (void)beck_close(reader);
+    return beck_close(idle) == BECK_CORRUPT ? 0 : 7;
+}
+
+START_TEST(cut_behind_the_fixed_part)
+{
+    writer_opens(path(), BECK_SYNC_OS);
+    ck_assert_int_eq(in_child(cut_the_cells, path()), 0);
+    GIVES(CORRUPT, writer, beck_close(writer));
+}
+END_TEST
+
 static int open_the_cut(const char *name)
 {
     beck_options readonly = {.size = sizeof readonly, .flags = BECK_OPEN_READONLY};
@@ -508,6 +535,7 @@ Suite *suite(void)
     test_add_linux(c, cut_under_a_copying_consumer,
                    "waiting loads through the mapping that is cut");
     tcase_add_test(c, cut_under_an_observer);
+    tcase_add_test(c, cut_behind_the_fixed_part);
     tcase_add_test(c, cut_after_a_clean_close);
     tcase_add_test(c, cut_before_an_open);
     tcase_add_test(c, cut_under_a_writer);

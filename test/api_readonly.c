@@ -1,5 +1,7 @@
 /* api_readonly.c -- read-only handles beside writers: following, waking, closing and reopening */
 #include <pthread.h>
+#include <stdatomic.h>
+#include <sys/resource.h>
 
 #include "api_help.h"
 
@@ -254,6 +256,183 @@ START_TEST(outlives_killed_writers)
 }
 END_TEST
 
+/* ---- What stays in the way ---- */
+
+/* Each call tells; it does not try for ever. */
+static void ends_with(int wanted, beck *reader, beck_consumer *consumer)
+{
+    const beck_topic_info *const *infos;
+    const beck_record *records;
+    size_t count;
+    for (int i = 0; i < 2; i++) {
+        api_want(__LINE__, wanted, beck_poll(consumer, 10, 0, &records, &count), reader, "poll");
+        api_want(__LINE__, wanted, beck_topic_list(reader, &infos, &count), reader, "list");
+    }
+}
+
+/* It was opened on a file nobody has open; until it looks again, somebody else was there. */
+static beck *reader_before(beck_consumer **consumer)
+{
+    beck_options options = {
+        .size = sizeof options, .flags = BECK_OPEN_READONLY, .busy_timeout_ms = 50};
+    beck *db = open_db(path()), *reader = NULL;
+    OK(db, append_text(os_topic(db, "t", 1, 16384), 0, "first"));
+    OK(db, beck_close(db));
+    OK(reader, beck_open(path(), &options, &reader));
+    *consumer = consume(reader, "t", BECK_START_BEGINNING, 0);
+    expect(reader, *consumer, "first");
+    return reader;
+}
+
+/* A crashed file is read around the page cache, where there is a device: that takes a descriptor.
+ */
+START_TEST(no_descriptor_left)
+{
+    const beck_topic_info *const *infos;
+    const beck_record *records;
+    beck_consumer *consumer;
+    struct rlimit limit;
+    size_t count;
+    beck *reader = reader_before(&consumer);
+    ck_assert_int_eq(in_child(append_and_die, path()), 0);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    rlim_t before = limit.rlim_cur;
+    limit.rlim_cur = 0;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    int listed = beck_topic_list(reader, &infos, &count);
+    int polled = beck_poll(consumer, 1, 0, &records, &count);
+    limit.rlim_cur = before;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    ck_assert_msg(listed == BECK_OK || listed == BECK_LIMIT, "%s", beck_status_name(listed));
+    ck_assert_int_eq(polled, listed);
+    ck_assert_uint_eq(drain(reader, consumer), listed == BECK_OK ? 99 : 100);
+    OK(reader, beck_close(reader));
+}
+END_TEST
+
+/* What could not be attached to is tried again: when it is mended, everything is read. */
+START_TEST(a_damaged_catalog)
+{
+    enum { BYTES = 64, AT = 224 * 1024 + 100 };
+    uint8_t before[BYTES], damaged[BYTES];
+    beck_consumer *consumer;
+    beck *reader = reader_before(&consumer), *db = open_db(path());
+    OK(db, beck_topic_create(db, "a", &(beck_topic_config){.size = sizeof(beck_topic_config),
+                                                           .partitions = 300}));
+    OK(db, append_text(os_topic(db, "t", 1, 0), 0, "second"));
+    OK(db, beck_close(db));
+    int fd = open(path(), O_RDWR);
+    ck_assert_int_eq(pread(fd, before, BYTES, AT), BYTES);
+    memset(damaged, 0x5a, BYTES);
+    ck_assert_int_eq(pwrite(fd, damaged, BYTES, AT), BYTES);
+    ends_with(BECK_CORRUPT, reader, consumer);
+    ck_assert_int_eq(pwrite(fd, before, BYTES, AT), BYTES);
+    close(fd);
+    expect(reader, consumer, "second");
+    ck_assert_int_eq(end_offset(reader, "t", 0), 2);
+    ck_assert_int_eq(end_offset(reader, "a", 299), 0);
+    OK(reader, beck_close(reader));
+}
+END_TEST
+
+/* Somebody stands in the gate, as one who is stopped while it closes. */
+START_TEST(a_gate_that_stays_shut)
+{
+    struct flock gate = {.l_type = F_WRLCK, .l_start = (off_t)1 << 62, .l_len = 1};
+    beck_consumer *consumer;
+    beck *reader = reader_before(&consumer), *db = open_db(path());
+    int fd = open(path(), O_RDWR);
+    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &gate), 0);
+    ends_with(BECK_BUSY, reader, consumer);
+    close(fd);
+    OK(db, append_text(os_topic(db, "t", 1, 0), 0, "second"));
+    expect(reader, consumer, "second");
+    OK(db, beck_close(db));
+    OK(reader, beck_close(reader));
+}
+END_TEST
+
+/* ---- Threads ---- */
+
+enum { THREADS = 3, PARTITIONS_MOST = 120 };
+static atomic_bool stop;
+static beck *shared;
+
+static void *list_until_stop(void *context)
+{
+    const beck_topic_info *const *infos;
+    uint32_t partitions = 0;
+    size_t count;
+    (void)context;
+    while (!atomic_load(&stop)) {
+        OK(shared, beck_topic_list(shared, &infos, &count));
+        ck_assert_uint_eq(count, 2);
+        ck_assert_uint_ge(infos[0]->config->partitions, partitions);
+        partitions = infos[0]->config->partitions;
+        for (uint32_t p = 0; p < partitions; p++)
+            ck_assert_int_eq(infos[0]->partitions[p]->end_offset, 0);
+        ck_assert_int_ge(infos[1]->partitions[0]->end_offset, 1);
+    }
+    return NULL;
+}
+
+static void *consume_until_stop(void *context)
+{
+    const beck_record *records;
+    int64_t next = 0;
+    size_t count;
+    (void)context;
+    beck_consumer *consumer = consume(shared, "t", BECK_START_BEGINNING, 0);
+    while (!atomic_load(&stop)) {
+        OK(shared, beck_poll(consumer, 10, 0, &records, &count));
+        for (size_t i = 0; i < count; i++) ck_assert_int_eq(records[i].offset, next++);
+    }
+    ck_assert_int_gt(next, 0);
+    beck_consumer_close(consumer);
+    return NULL;
+}
+
+/* One writer after the other, each closing the file; cells are numbered anew each time. */
+static int writers_come_and_go(const char *name)
+{
+    for (uint32_t i = 2; i <= PARTITIONS_MOST; i += 2) {
+        beck_topic_config config = {.size = sizeof config, .partitions = i};
+        beck *db = open_db(name);
+        OK(db, beck_topic_alter(db, "a", &config));
+        OK(db, append_text(os_topic(db, "t", 1, 0), 0, "x"));
+        OK(db, beck_close(db));
+        sleep_ms(3);
+    }
+    return 0;
+}
+
+START_TEST(threads_share_a_handle)
+{
+    pthread_t threads[THREADS + 1];
+    char name[512];
+    int status = 0;
+    snprintf(name, sizeof name, "%s", path_in(quick_folder(), "shared.beck"));
+    beck *db = open_db(name);
+    OK(db, beck_topic_create(db, "a", NULL));
+    OK(db, append_text(os_topic(db, "t", 1, 0), 0, "x"));
+    OK(db, beck_close(db));
+    fflush(stdout);
+    pid_t pid = fork(); /* before the threads: its memory is its own */
+    if (pid == 0) _exit(writers_come_and_go(name));
+    shared = open_readonly(name);
+    for (int i = 0; i <= THREADS; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL,
+                                        i < THREADS ? list_until_stop : consume_until_stop, NULL),
+                         0);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    atomic_store(&stop, true);
+    for (int i = 0; i <= THREADS; i++) pthread_join(threads[i], NULL);
+    ck_assert_int_eq(status, 0);
+    OK(shared, beck_close(shared));
+    unlink(name);
+}
+END_TEST
+
 Suite *suite(void)
 {
     Suite *s = suite_create("api_readonly");
@@ -270,6 +449,17 @@ Suite *suite(void)
     c = tcase_create("crashes");
     tcase_add_test(c, file_of_a_killed_writer);
     tcase_add_test(c, outlives_killed_writers);
+    suite_add_tcase(s, c);
+
+    c = tcase_create("obstacles");
+    tcase_add_test(c, no_descriptor_left);
+    tcase_add_test(c, a_damaged_catalog);
+    tcase_add_test(c, a_gate_that_stays_shut);
+    suite_add_tcase(s, c);
+
+    c = tcase_create("threads");
+    tcase_set_timeout(c, 30);
+    tcase_add_test(c, threads_share_a_handle);
     suite_add_tcase(s, c);
     return s;
 }

@@ -142,6 +142,38 @@ static void *append_until_stop(void *context)
     return NULL;
 }
 
+/* Large batches, so that the topic grows in the middle of one. */
+static void *append_keys_until_stop(void *context)
+{
+    enum { RECORDS = 4000 };
+    struct worker *w = context;
+    beck_topic *topic;
+    uint32_t *keys = malloc(RECORDS * sizeof *keys);
+    beck_record *records = calloc(RECORDS, sizeof *records);
+    for (uint32_t i = 0; i < RECORDS; i++) {
+        keys[i] = i;
+        records[i] = (beck_record){.key = &keys[i], .key_size = sizeof keys[i]};
+    }
+    OK(w->db, beck_topic_open(w->db, "t", NULL, &topic));
+    while (!atomic_load(&stop))
+        OK(w->db, beck_append_batch(topic, BECK_ANY_PARTITION, records, RECORDS, NULL));
+    free(records);
+    free(keys);
+    return NULL;
+}
+
+static void *grow_until_stop(void *context)
+{
+    struct worker *w = context;
+    if (w->number % 2 != 0) return NULL; /* both would overtake each other */
+    for (uint32_t i = 10; i <= 300 && !atomic_load(&stop); i += 2) {
+        beck_topic_config c = {.size = sizeof c, .partitions = i};
+        OK(w->db, beck_topic_alter(w->db, "t", &c));
+        sleep_ms(1);
+    }
+    return NULL;
+}
+
 static void *alter_until_stop(void *context)
 {
     struct worker *w = context;
@@ -268,6 +300,13 @@ START_TEST(alter_while_appending)
 }
 END_TEST
 
+START_TEST(grow_while_appending_by_key)
+{
+    void *(*const kinds[])(void *) = {append_keys_until_stop, append_until_stop, grow_until_stop};
+    together(kinds, 3);
+}
+END_TEST
+
 START_TEST(make_and_delete_together)
 {
     void *(*const kinds[])(void *) = {make_topics_until_stop, append_until_stop, consume_until_stop,
@@ -374,6 +413,7 @@ Suite *suite(void)
     tcase_add_test(c, list_together);
     tcase_add_test(c, list_while_topics_change);
     tcase_add_test(c, alter_while_appending);
+    tcase_add_test(c, grow_while_appending_by_key);
     tcase_add_test(c, make_and_delete_together);
     suite_add_tcase(s, c);
 
