@@ -354,7 +354,7 @@ END_TEST
 
 /* ---- Threads ---- */
 
-enum { THREADS = 3, PARTITIONS_MOST = 120 };
+enum { THREADS = 3, STEP = 8, PARTITIONS_MOST = 100 * STEP };
 static atomic_bool stop;
 static beck *shared;
 
@@ -395,7 +395,7 @@ static void *consume_until_stop(void *context)
 /* One writer after the other, each closing the file; cells are numbered anew each time. */
 static int writers_come_and_go(const char *name)
 {
-    for (uint32_t i = 2; i <= PARTITIONS_MOST; i += 2) {
+    for (uint32_t i = STEP; i <= PARTITIONS_MOST; i += STEP) {
         beck_topic_config config = {.size = sizeof config, .partitions = i};
         beck *db = open_db(name);
         OK(db, beck_topic_alter(db, "a", &config));

@@ -298,6 +298,8 @@ START_TEST(the_boot_id_is_read_once)
     limit.rlim_cur = 0;
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
     os_boot_id(two);
+    limit.rlim_cur = before;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
     ck_assert_mem_eq(one, two, sizeof one);
 }
 END_TEST
