@@ -336,7 +336,7 @@ static int private_cells(struct beck *db, const struct recovery *r)
 /* What a crash left is read from the device, around the page cache: nobody shall act on what a
  * power loss could still take back. A sync would not do: if it is the one to see an error, a handle
  * that must not write can leave no word of it behind. */
-static int attach_private(struct beck *db)
+static int attach_private(struct beck *db, uint64_t *sequence)
 {
     struct superblock super;
     enum residue residue = RESIDUE_NONE;
@@ -352,7 +352,7 @@ static int attach_private(struct beck *db)
     if (rc == 0) rc = catalog_load(&db->cat, &super, UINT64_MAX);
     if (rc == 0) rc = recover_find_ends(&r);
     if (rc == 0) rc = private_cells(db, &r);
-    if (rc == 0) db->watched_sequence = super.sequence;
+    *sequence = super.sequence;
     keep_report(db, &r);
     recover_free(&r);
     db->view = VIEW_PRIVATE;
@@ -393,6 +393,7 @@ static int open_area_to_look(struct beck *db)
 static int attach_readonly(struct beck *db)
 {
     bool others = false;
+    uint64_t sequence = db->watched_sequence;
     int rc = take_gate(db, false);
     if (rc < 0) return rc;
     if (db->coord.file == NULL) {
@@ -402,9 +403,13 @@ static int attach_readonly(struct beck *db)
         if (rc == 0) rc = catalog_init(&db->cat, &db->file, NULL);
     }
     if (rc == 0) rc = anybody_else(db, &others);
-    if (rc == 0) rc = others ? attach_watch(db) : attach_private(db);
-    if (rc == 0)
+    if (rc == 0) rc = others ? attach_watch(db) : attach_private(db, &sequence);
+    if (rc == 0) {
+        /* First: a thread that looked meanwhile, and sees nothing moved any more, must see this. */
+        atomic_fetch_add(&db->epoch, 1);
+        atomic_store(&db->watched_sequence, sequence);
         atomic_store(&db->watched_instance, atomic_load(&coord_header_ro(&db->coord)->instance));
+    }
     leave_gate(db);
     return rc;
 }
@@ -473,10 +478,7 @@ int db_follow(struct beck *db)
     int rc = db_check_whole(db);
     if (rc < 0) return rc;
     pthread_mutex_lock(&db->mutex);
-    if (db_moved(db)) {
-        rc = attach_readonly(db);
-        atomic_fetch_add(&db->epoch, 1);
-    }
+    if (db_moved(db)) rc = attach_readonly(db);
     pthread_mutex_unlock(&db->mutex);
     return rc;
 }

@@ -69,8 +69,8 @@ struct beck {
     _Atomic uint64_t epoch;  /* rises when a read-only handle had to attach again */
     _Atomic int64_t seen_at; /* when the file was last known to be there; wall clock */
     _Atomic uint64_t watched_instance;
-    uint64_t watched_sequence; /* of the superblock, in a private view */
-    struct beck *list_next;    /* the process-wide list that fork needs */
+    _Atomic uint64_t watched_sequence; /* of the superblock, in a private view */
+    struct beck *list_next;            /* the process-wide list that fork needs */
     struct beck *list_prev;
 };
 

@@ -317,8 +317,9 @@ START_TEST(a_damaged_catalog)
     uint8_t before[BYTES], damaged[BYTES];
     beck_consumer *consumer;
     beck *reader = reader_before(&consumer), *db = open_db(path());
-    OK(db, beck_topic_create(db, "a", &(beck_topic_config){.size = sizeof(beck_topic_config),
-                                                           .partitions = 300}));
+    OK(db,
+       beck_topic_create(
+           db, "a", &(beck_topic_config){.size = sizeof(beck_topic_config), .partitions = 300}));
     OK(db, append_text(os_topic(db, "t", 1, 0), 0, "second"));
     OK(db, beck_close(db));
     int fd = open(path(), O_RDWR);
