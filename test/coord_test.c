@@ -165,9 +165,8 @@ static enum residue residue_of_file(void)
     return residue_if(true);
 }
 
-/* Suspect bytes outlive the one who noted them; and a word of this boot counts even where the
- * file's mark is of another: recovery after a power cut keeps the old mark until it is done. */
-START_TEST(residue_tells_of_suspects_and_of_its_boot)
+/* Suspect bytes outlive the one who noted them. */
+START_TEST(residue_tells_of_suspects)
 {
     open_handles(1);
     ck_assert_int_eq(coord_rebuild(a, RESIDUE_NONE), BECK_OK);
@@ -177,11 +176,22 @@ START_TEST(residue_tells_of_suspects_and_of_its_boot)
     coord_note_suspects(a);
     ck_assert_int_eq(residue_of_file(), RESIDUE_INTENT);
     ck_assert_int_eq(residue_if(false), RESIDUE_INTENT);
+    ck_assert_int_eq(coord_zero(a), BECK_OK);
+    ck_assert_int_eq(residue_of_file(), RESIDUE_NONE);
+    close_handles();
+}
+END_TEST
+
+/* A word of this boot counts even where the file's mark is of another: recovery after a power cut
+ * keeps the old mark until it is done. */
+START_TEST(residue_tells_of_its_boot)
+{
+    open_handles(1);
+    coord_note_suspects(a);
+    ck_assert_int_eq(residue_if(false), RESIDUE_INTENT);
     coord_header(a)->boot_id[0] ^= 1;
     ck_assert_int_eq(residue_if(false), RESIDUE_NONE);
     ck_assert_int_eq(residue_of_file(), RESIDUE_INTENT);
-    ck_assert_int_eq(coord_zero(a), BECK_OK);
-    ck_assert_int_eq(residue_of_file(), RESIDUE_NONE);
     close_handles();
 }
 END_TEST
@@ -665,7 +675,8 @@ Suite *suite(void)
     tcase_add_test(t, a_slot_with_an_unsettled_intent_is_not_claimed);
     tcase_add_test(t, slots_run_out);
     tcase_add_test(t, residue_tells_of_poison_and_intents);
-    tcase_add_test(t, residue_tells_of_suspects_and_of_its_boot);
+    tcase_add_test(t, residue_tells_of_suspects);
+    test_add_linux(t, residue_tells_of_its_boot, NO_BOOT_ID);
     tcase_add_test(t, residue_counts_where_the_boot_is_unknown);
     suite_add_tcase(s, t);
     t = tcase_create("locks");
