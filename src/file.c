@@ -247,7 +247,7 @@ static int write_first_frame(struct file *f, const struct segment_place *root,
                     place_at(root) + SEGMENT_HEADER_BYTES);
 }
 
-int file_format(struct file *f, uint32_t application_id)
+static int format(struct file *f, uint32_t application_id)
 {
     struct superblock super = {
         .version = FORMAT_VERSION, .application_id = application_id, .catalog_next = 2};
@@ -277,6 +277,14 @@ int file_format(struct file *f, uint32_t application_id)
     file_mark(f, &super);
     if ((rc = file_write_super(f, &super)) < 0) return rc;
     return f->nameless ? 0 : os_sync_directory(f->path, &f->os);
+}
+
+int file_format(struct file *f, uint32_t application_id)
+{
+    int rc = format(f, application_id);
+    if (rc != BECK_FULL) return rc;
+    return err_set(rc, "no room for a new file, which takes %u KiB: make room on the disk",
+                   (HEAP_AT + 2 * BLOCK_BYTES) / (unsigned)KIB);
 }
 
 /* ---- Is it there, is it true ---- */

@@ -32,6 +32,7 @@ beck consume a.beck keys -e -f "$sizes"
 (ulimit -f 4000; seq 400000 | sed 's/$/ and more/' | beck produce b.beck t) 2> err
 sed 's/[0-9][0-9]*/N/g' err
 test "$(beck consume b.beck t -e | wc -l)" = "$(sed -n 's/^beck: \([0-9]*\) lines are.*/\1/p' err)"
+(ulimit -f 100; echo x | beck produce new.beck t)
 
 # Records of several partitions are several batches, of which some may be there.
 beck topic create c.beck t --partitions 2
