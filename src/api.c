@@ -7,6 +7,7 @@
 #include "db.h"
 #include "err.h"
 #include "handles.h"
+#include "settings.h"
 #include "topic.h"
 
 #define STRUCT_BYTES_MAX 65536u
@@ -107,61 +108,12 @@ static int take_config(const beck_topic_config *config, beck_topic_config *out,
     return rc < 0 ? err_context(rc, "%s", function) : 0;
 }
 
-static int set_number(beck_topic_config *config, const char *name, const char *value)
-{
-    const struct {
-        const char *name;
-        uint32_t *field, least, most;
-    } known[] = {
-        {"partitions", &config->partitions, 1, BECK_PARTITIONS_MAX},
-        {"max.message.bytes", &config->max_message_bytes, MESSAGE_BYTES_MIN, MESSAGE_BYTES_LIMIT},
-        {"segment.bytes", &config->segment_bytes, SEGMENT_BYTES_MIN, SEGMENT_BYTES_LIMIT},
-        {"flush.ms", &config->flush_ms, 0, UINT32_MAX - 1}};
-    size_t i = 0;
-    char *end = NULL;
-    while (i < sizeof known / sizeof known[0] && strcmp(known[i].name, name) != 0) i++;
-    if (i == sizeof known / sizeof known[0])
-        return err_set(BECK_INVALID,
-                       "unknown topic setting %s; known are: partitions, sync, max.message.bytes,"
-                       " segment.bytes, flush.ms, compression.type",
-                       name);
-    unsigned long long number = strtoull(value, &end, 10);
-    if (value[0] < '0' || value[0] > '9' || *end != 0 || number < known[i].least ||
-        number > known[i].most)
-        return err_set(BECK_INVALID, "%s = %s: must be a number from %u to %u", name, value,
-                       known[i].least, known[i].most);
-    size_t behind = (size_t)((const char *)(known[i].field + 1) - (const char *)config);
-    if (behind > config->size)
-        return err_set(BECK_INVALID, "beck_topic_config: its size has no room for %s", name);
-    *known[i].field = (uint32_t)number;
-    if (known[i].field == &config->flush_ms && number == 0) config->flush_ms = BECK_FLUSH_NEVER;
-    return 0;
-}
-
-static int set_field(beck_topic_config *config, const char *name, const char *value)
-{
-    if (strcmp(name, "sync") == 0) {
-        config->sync = strcmp(value, "os") == 0 ? BECK_SYNC_OS : BECK_SYNC_SYNC;
-        if (config->sync == BECK_SYNC_OS || strcmp(value, "sync") == 0) return 0;
-        return err_set(BECK_INVALID, "sync = %s: must be sync or os", value);
-    }
-    if (strcmp(name, "compression.type") != 0) return set_number(config, name, value);
-    if (config->size < sizeof *config)
-        return err_set(BECK_INVALID, "beck_topic_config: its size has no room for %s", name);
-    config->compression = settings_compression(value);
-    if (config->compression != 0) return 0;
-    return err_set(BECK_INVALID,
-                   "compression.type = %s: must be producer, uncompressed, gzip, snappy, lz4 or"
-                   " zstd",
-                   value);
-}
-
 int beck_topic_config_set(beck_topic_config *config, const char *name, const char *value,
                           char *message, size_t message_size)
 {
     if (config == NULL || name == NULL || value == NULL)
         return err_set(BECK_INVALID, "beck_topic_config_set: a required argument is NULL");
-    int rc = set_field(config, name, value);
+    int rc = settings_set(config, name, value);
     if (rc < 0 && message != NULL && message_size > 0) {
         strncpy(message, err_message(), message_size - 1);
         message[message_size - 1] = 0;

@@ -461,15 +461,20 @@ int db_observe(struct beck *db)
 }
 
 /* The area was built or zeroed by others since; or, with nobody there, somebody came and went:
- * every session that modifies the file raises the superblocks' sequence. */
-bool db_moved(struct beck *db)
+ * every session that modifies the file raises the superblocks' sequence. The file is whole. */
+static bool attached_elsewhere(struct beck *db)
 {
     struct superblock super;
-    if (!db->readonly || db_check_whole(db) < 0) return false; /* db_follow tells */
     uint64_t instance = atomic_load(&coord_header_ro(&db->coord)->instance);
     if (instance != atomic_load(&db->watched_instance)) return true;
     if (db->view != VIEW_PRIVATE) return false;
     return file_read_super(&db->file, &super) == 1 && super.sequence != db->watched_sequence;
+}
+
+bool db_moved(struct beck *db)
+{
+    /* db_follow tells what is not whole */
+    return db->readonly && db_check_whole(db) == 0 && attached_elsewhere(db);
 }
 
 int db_follow(struct beck *db)
@@ -478,7 +483,7 @@ int db_follow(struct beck *db)
     int rc = db_check_whole(db);
     if (rc < 0) return rc;
     pthread_mutex_lock(&db->mutex);
-    if (db_moved(db)) rc = attach_readonly(db);
+    if (attached_elsewhere(db)) rc = attach_readonly(db);
     pthread_mutex_unlock(&db->mutex);
     return rc;
 }

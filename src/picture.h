@@ -106,18 +106,4 @@ BECK_PRIVATE struct entry segment_seal(const struct segment *s);
 typedef int (*picture_take)(void *context, const struct entry *e);
 BECK_PRIVATE int picture_each_entry(const struct picture *p, picture_take take, void *context);
 
-/* Settings as stored in a TOPIC entry: text of what differs from the default, and back. */
-/* enum beck_compression and compression.type; NULL and 0 = there is none. */
-BECK_PRIVATE const char *settings_compression_name(uint32_t compression);
-BECK_PRIVATE uint32_t settings_compression(const char *name);
-BECK_PRIVATE size_t settings_write(const beck_topic_config *config, char *text, size_t bytes);
-/* Add the lines of `old` that this version does not know: what a newer beck set stays set. The new
- * length. */
-BECK_PRIVATE size_t settings_keep(const char *old, char *text, size_t used, size_t bytes);
-BECK_PRIVATE int settings_read(const char *text, size_t bytes, beck_topic_config *config);
-/* Fill in defaults for what is 0. */
-BECK_PRIVATE void settings_defaults(beck_topic_config *config);
-/* Limits; INVALID says which setting and why. */
-BECK_PRIVATE int settings_check(const beck_topic_config *config);
-
 #endif

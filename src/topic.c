@@ -13,6 +13,7 @@
 #include "batch.h"
 #include "err.h"
 #include "retire.h"
+#include "settings.h"
 
 #define STACK_BATCH_BYTES 2048u
 
@@ -123,13 +124,7 @@ static int alter_locked(struct beck *db, const char *name, const beck_topic_conf
     if (config->partitions != 0 && config->partitions < had)
         return err_set(BECK_INVALID, "topic %s has %u partitions: their number can only grow", name,
                        had);
-    if (config->partitions != 0) c.partitions = config->partitions;
-    if (config->sync != 0) c.sync = config->sync;
-    if (config->max_message_bytes != 0) c.max_message_bytes = config->max_message_bytes;
-    if (config->segment_bytes != 0) c.segment_bytes = config->segment_bytes;
-    if (config->flush_ms != 0) c.flush_ms = config->flush_ms;
-    if (c.flush_ms == BECK_FLUSH_NEVER) c.flush_ms = 0;
-    if (config->compression != 0) c.compression = config->compression;
+    settings_merge(&c, config);
     int rc = settings_check(&c);
     if (rc == 0) rc = check_codec(&c);
     if (rc == 0) rc = catalog_make_cells(&db->cat, id, had, c.partitions); /* [T1] */

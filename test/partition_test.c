@@ -11,6 +11,7 @@
 
 #include "db.h"
 #include "err.h"
+#include "settings.h"
 #include "test.h"
 
 #define TOPIC TOPIC_USER_FIRST

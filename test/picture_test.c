@@ -389,62 +389,6 @@ START_TEST(a_snapshot_says_the_same)
 }
 END_TEST
 
-/* ---- Settings ---- */
-
-START_TEST(unknown_settings_are_kept)
-{
-    char text[64] = "sync=os", small[20] = "sync=os";
-    const char *old = "flush.ms=5\nnew.one=1\n\nsync=sync\nother=x=y\nsyncs=2";
-    size_t n = settings_keep(old, text, strlen(text), sizeof text);
-    ck_assert_str_eq(text, "sync=os\nnew.one=1\nother=x=y\nsyncs=2");
-    ck_assert_uint_eq(n, strlen(text));
-    ck_assert_uint_eq(settings_keep(old, small, strlen(small), sizeof small), 17);
-    ck_assert_str_eq(small, "sync=os\nnew.one=1"); /* what does not fit is left out whole */
-    text[0] = 0;
-    ck_assert_uint_eq(settings_keep("", text, 0, sizeof text), 0);
-    ck_assert_uint_eq(settings_keep("a=1", text, 0, sizeof text), 3);
-}
-END_TEST
-
-START_TEST(settings_come_back)
-{
-    char text[256];
-    beck_topic_config c = {0}, got;
-    settings_defaults(&c);
-    ck_assert_uint_eq(settings_write(&c, text, sizeof text), 0);
-    ck_assert_int_eq(settings_read(text, 0, &got), BECK_OK);
-    ck_assert_mem_eq(&got, &c, sizeof c);
-    c.sync = BECK_SYNC_OS;
-    c.max_message_bytes = 128;
-    c.segment_bytes = SEGMENT_BYTES_LIMIT;
-    c.flush_ms = 4000000000;
-    size_t n = settings_write(&c, text, sizeof text);
-    ck_assert_str_eq(text, "sync=os\nmax.message.bytes=128\nsegment.bytes=1073741824\n"
-                           "flush.ms=4000000000");
-    ck_assert_int_eq(settings_read(text, n, &got), BECK_OK);
-    ck_assert_mem_eq(&got, &c, sizeof c);
-    const char *unknown = "colour=blue\nnothing\nflush.ms=3";
-    ck_assert_int_eq(settings_read(unknown, strlen(unknown), &got), BECK_OK);
-    ck_assert_uint_eq(got.flush_ms, 3);
-}
-END_TEST
-
-START_TEST(settings_have_limits)
-{
-    const beck_topic_config bad[] = {{.partitions = BECK_PARTITIONS_MAX + 1},
-                                     {.sync = BECK_SYNC_OS + 1},
-                                     {.max_message_bytes = 127},
-                                     {.max_message_bytes = MESSAGE_BYTES_LIMIT + 1},
-                                     {.segment_bytes = SEGMENT_BYTES_MIN - 1},
-                                     {.segment_bytes = SEGMENT_BYTES_LIMIT + 1}};
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        beck_topic_config c = bad[i];
-        settings_defaults(&c);
-        ck_assert_int_eq(settings_check(&c), BECK_INVALID);
-    }
-}
-END_TEST
-
 Suite *suite(void)
 {
     Suite *s = suite_create("picture");
@@ -463,11 +407,6 @@ Suite *suite(void)
     suite_add_tcase(s, c);
     c = tcase_create("snapshot");
     tcase_add_test(c, a_snapshot_says_the_same);
-    suite_add_tcase(s, c);
-    c = tcase_create("settings");
-    tcase_add_test(c, unknown_settings_are_kept);
-    tcase_add_test(c, settings_come_back);
-    tcase_add_test(c, settings_have_limits);
     suite_add_tcase(s, c);
     return s;
 }
