@@ -79,21 +79,32 @@ START_TEST(child_is_refused)
 }
 END_TEST
 
-/* Without the C library's fork, and so without its handlers. */
-START_TEST(child_of_a_bare_system_call)
+/* Work in a child without the C library's fork, and so without its handlers; the parent goes on. */
+static void beside_a_bare_child(int (*work)(const char *))
 {
+    char name[512];
+    int status = -1;
     parent_opens();
     fflush(stdout);
+    snprintf(name, sizeof name, "%s", path());
     long pid = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
-    if (pid == 0) {
-        beck_record r = {.value = "x", .value_size = 1};
-        syscall(SYS_exit_group, beck_append(parent_topic, &r, NULL) == BECK_FORKED ? 0 : 1);
-    }
-    int status = -1;
+    if (pid == 0) syscall(SYS_exit_group, work(name));
     ck_assert_int_eq(waitpid((pid_t)pid, &status, 0), (pid_t)pid);
     ck_assert_int_eq(status, 0);
     parent_goes_on(1);
     OK(parent_db, beck_close(parent_db));
+}
+
+static int bare_append(const char *name)
+{
+    beck_record r = {.value = "x", .value_size = 1};
+    (void)name;
+    return beck_append(parent_topic, &r, NULL) == BECK_FORKED ? 0 : 1;
+}
+
+START_TEST(child_of_a_bare_system_call)
+{
+    beside_a_bare_child(bare_append);
 }
 END_TEST
 
@@ -418,17 +429,7 @@ static int bare_child(const char *name)
 
 START_TEST(bare_child_may_close)
 {
-    parent_opens();
-    fflush(stdout);
-    char name[512];
-    snprintf(name, sizeof name, "%s", path());
-    long pid = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
-    if (pid == 0) syscall(SYS_exit_group, bare_child(name));
-    int status = -1;
-    ck_assert_int_eq(waitpid((pid_t)pid, &status, 0), (pid_t)pid);
-    ck_assert_int_eq(status, 0);
-    parent_goes_on(1);
-    OK(parent_db, beck_close(parent_db));
+    beside_a_bare_child(bare_child);
 }
 END_TEST
 
