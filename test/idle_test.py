@@ -68,7 +68,7 @@ def watch(path, topic, partitions, sync):
 
 def main():
     if os.environ.get("PORTABLE"):
-        print("OS=portable looks 200 times a second instead of sleeping in the kernel")
+        print("OS=portable looks hundreds of times a second instead of sleeping in the kernel")
         sys.exit(77)
     path = os.path.join(folders()[0], "idle.beck")
     watch(path, "one", 1, 0)      # futex_waitv
