@@ -10,7 +10,7 @@
  * text and back. */
 START_TEST(what_is_set_by_name_is_stored)
 {
-    static const char *const lines[] = {"sync=os", "max.message.bytes=4096", "segment.bytes=32768",
+    static const char *const lines[] = {"sync=os", "max.message.bytes=4096", "segment.bytes=49152",
                                         "flush.ms=7", "compression.type=zstd"};
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         char name[64], text[128];
