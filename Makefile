@@ -184,6 +184,7 @@ check-all: | $(BUILD)/ ## lint, two compilers, sanitizers, tiny limits, long tes
 	@$(MAKE) --no-print-directory unit strict OS=portable
 	@$(MAKE) --no-print-directory scripts OS=portable TESTS="$(PORTABLE_SCRIPTS)"
 	@$(MAKE) --no-print-directory scripts ROUNDS=50
+	@for proof in $(PROOFS); do $(MAKE) --no-print-directory $$proof || exit; done
 	@$(RUN) $(MODELS)
 	@test/run --total
 
@@ -218,12 +219,15 @@ $(BUILD)/bench-beck: $(BENCH_OBJECTS) $(BUILD)/libbeck.a
 bench: $(BUILD)/bench-beck ## measure, beside SQLite and LMDB when they are installed
 	$(BUILD)/bench-beck $(ARGS)
 
-include packaging/packaging.mk
+# Parts with rules of their own. What belongs into check-all they add to PROOFS, as targets that hand
+# their result to test/run.
+PROOFS :=
+include $(sort $(wildcard */*.mk))
 
 clean: ## remove build/
 	rm -rf $(BUILD)
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile packaging/packaging.mk | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile $(sort $(wildcard */*.mk)) | expand -t 20
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)
