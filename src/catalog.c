@@ -710,6 +710,7 @@ static int repair_root(struct catalog *cat, struct superblock *super)
 /* The two copies may differ: make both what the newer one says. */
 static int repair_supers(struct catalog *cat, struct superblock *super)
 {
+    cat->file->supers_unsettled = true;
     coord_sync_begin(cat->coord);
     int rc = file_write_super(cat->file, super);
     coord_sync_ended(cat->coord, rc);

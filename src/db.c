@@ -218,9 +218,9 @@ static int recover_alone(struct beck *db, const struct superblock *super, enum r
      * trust no more than we did. Then the file is marked as ours. */
     atomic_store(&h->unclean, r.clean ? 0 : 1);
     /* What the page cache says of the superblocks may not be on the device yet: the mark, the root.
-     * */
+     * And a crash between the two copies leaves one of them older, or torn. */
     struct superblock as_read = *super;
-    if (rc == 0 && !r.clean) rc = file_write_super(&db->file, &as_read);
+    if (rc == 0 && (!r.clean || db->file.supers_differ)) rc = file_write_super(&db->file, &as_read);
     if (rc == 0 && !r.clean) rc = recover_apply(&r);
     if (rc == 0 && !r.clean) {
         atomic_store(&h->unclean, 0);
@@ -240,6 +240,7 @@ static int open_alone(struct beck *db)
     enum residue residue = RESIDUE_NONE;
     uint64_t size = 0;
     int rc = file_read_super(&db->file, &super);
+    db->file.supers_unsettled = rc == 1;
     if (rc == 0 && (rc = file_format(&db->file, db->application_id)) == 0)
         rc = file_read_super(&db->file, &super);
     if (rc > 0) rc = examine_residue(db, &super, &residue);
@@ -333,9 +334,18 @@ static int private_cells(struct beck *db, const struct recovery *r)
     return 0;
 }
 
-/* What a crash left is read from the device, around the page cache: nobody shall act on what a
- * power loss could still take back. A sync would not do: if it is the one to see an error, a handle
- * that must not write can leave no word of it behind. */
+/* Nobody shall act on what a power loss could still take back: what a crash left goes to the device
+ * first, and is read from there, around the page cache. A sync of the file would not do: if it is
+ * the one to see an error, a handle that must not write can leave no word of it behind. */
+static int read_from_device(struct beck *db)
+{
+    int rc = file_read_device(&db->file, true);
+    if (rc == BECK_UNSUPPORTED) return os_sync(&db->file.os); /* the best there is, then */
+    if (rc < 0 || db->file.fs.memory) return rc;
+    rc = os_sync_filesystem(&db->file.os);
+    return rc == BECK_UNSUPPORTED ? 0 : rc;
+}
+
 static int attach_private(struct beck *db, uint64_t *sequence)
 {
     struct superblock super;
@@ -347,8 +357,7 @@ static int attach_private(struct beck *db, uint64_t *sequence)
     if (rc < 0) return rc;
     struct recovery r = {.cat = &db->cat, .clean = super.state == SUPER_CLEAN, .residue = residue};
     r.trusted = residue != RESIDUE_POISON && file_same_boot(&db->file, &super);
-    rc = file_read_device(&db->file, !r.clean);
-    if (rc == BECK_UNSUPPORTED) rc = os_sync(&db->file.os); /* the best there is, then */
+    rc = r.clean ? file_read_device(&db->file, false) : read_from_device(db);
     if (rc == 0) rc = catalog_load(&db->cat, &super, UINT64_MAX);
     if (rc == 0) rc = recover_find_ends(&r);
     if (rc == 0) rc = private_cells(db, &r);

@@ -98,7 +98,7 @@ int file_open(struct file *f, const char *path, const beck_options *options)
 {
     memset(f, 0, sizeof *f);
     f->os.fd = f->device.fd = -1;
-    f->newer_super = 1; /* a new file begins with copy A */
+    f->newer_super = 0; /* a new file begins with copy B: see file_unformatted */
     f->readonly = (options->flags & BECK_OPEN_READONLY) != 0;
     f->path = copy_text(path);
     if (f->path == NULL) return err_set(BECK_NOMEM, "out of memory");
@@ -148,8 +148,18 @@ static int super_refused(const struct superblock *s, bool readonly)
     return 0;
 }
 
-/* Zeroed superblocks: a file nobody has written, or one whose formatting was interrupted. Anything
- * else with zeros in front is not ours to overwrite. 0, or NOT_BECK. */
+/* The first segment of a catalog, which is stable before there is a superblock. */
+static bool formatting_began(struct file *f)
+{
+    uint8_t bytes[SEGMENT_HEADER_BYTES];
+    struct segment_header h;
+    return os_read(&f->os, bytes, sizeof bytes, HEAP_AT) == 0 &&
+           segment_header_decode(bytes, &h) == 0 && h.topic == TOPIC_CATALOG && h.id == 1;
+}
+
+/* Zeroed superblocks: a file nobody has written, or one whose formatting was interrupted. Then copy
+ * B, the first to be written, may be torn; and somebody may have opened the file who saw it whole,
+ * in the page cache. Anything else with zeros in front is not ours to overwrite. 0, or NOT_BECK. */
 static int file_unformatted(struct file *f)
 {
     static const uint8_t zeros[4096];
@@ -157,8 +167,10 @@ static int file_unformatted(struct file *f)
     uint64_t size = 0;
     int rc = os_size(&f->os, &size);
     if (rc == 0 && size > HEAP_AT + 2 * BLOCK_BYTES) rc = err_set(BECK_NOT_BECK, "not a beck file");
-    for (uint64_t at = 0; rc == 0 && at < min_u64(size, HEAP_AT); at += sizeof zeros) {
+    uint64_t end = rc == 0 && formatting_began(f) ? COORD_AT : min_u64(size, HEAP_AT);
+    for (uint64_t at = 0; rc == 0 && at < end; at += sizeof zeros) {
         rc = os_read(&f->os, bytes, sizeof bytes, at);
+        if (at == SUPER_B_AT) memset(bytes, 0, SUPER_BYTES);
         if (rc == 0 && memcmp(bytes, zeros, sizeof zeros) != 0)
             rc = err_set(BECK_NOT_BECK, "not a beck file");
     }
@@ -176,7 +188,7 @@ int file_read_super(struct file *f, struct superblock *super)
         if ((rc = os_read(&f->os, bytes, sizeof bytes, at[i])) < 0) return rc;
         got[i] = super_decode(bytes, &copy[i]);
     }
-    if (got[0] == 0 && got[1] == 0) return file_unformatted(f);
+    if (got[0] == 0 && got[1] != 1) return file_unformatted(f);
     if (got[0] != 1 && got[1] != 1) {
         if (got[0] == BECK_CORRUPT || got[1] == BECK_CORRUPT)
             return err_set(BECK_CORRUPT, "both superblocks are damaged");
@@ -186,23 +198,44 @@ int file_read_super(struct file *f, struct superblock *super)
     if ((rc = super_refused(&copy[use], f->readonly)) < 0) return rc;
     *super = copy[use];
     f->newer_super = use;
+    f->supers_differ = got[0] != 1 || got[1] != 1 || copy[0].sequence != copy[1].sequence;
     /* Threads read the superblock side by side; the uuid never changes. */
     if (memcmp(f->uuid, super->uuid, sizeof f->uuid) != 0)
         memcpy(f->uuid, super->uuid, sizeof f->uuid);
     return 1;
 }
 
+static int write_copy(struct file *f, const uint8_t bytes[SUPER_BYTES], int copy)
+{
+    return os_write_stable(&f->os, bytes, SUPER_BYTES, copy == 0 ? SUPER_A_AT : SUPER_B_AT);
+}
+
+/* The copy that counts may be in the page cache only. It becomes stable before the other one is
+ * touched: else a power loss could tear both. */
+static int settle_supers(struct file *f)
+{
+    uint8_t bytes[SUPER_BYTES];
+    struct superblock s;
+    if (!f->supers_unsettled) return 0;
+    int rc = os_read(&f->os, bytes, sizeof bytes, f->newer_super == 0 ? SUPER_A_AT : SUPER_B_AT);
+    if (rc == 0 && super_decode(bytes, &s) != 1)
+        rc = err_set(BECK_CORRUPT, "superblock: it changed while the file was opened");
+    if (rc == 0) rc = write_copy(f, bytes, f->newer_super);
+    if (rc == 0) f->supers_unsettled = false;
+    return rc;
+}
+
 int file_write_super(struct file *f, struct superblock *super)
 {
     uint8_t bytes[SUPER_BYTES];
+    int counts = f->newer_super, rc = settle_supers(f);
+    if (rc < 0) return rc;
     super->sequence++;
     super_encode(super, bytes);
     /* The copy that did not count goes first: the other is whole until this one is. [C3] */
-    uint32_t first = f->newer_super == 0 ? SUPER_B_AT : SUPER_A_AT;
-    uint32_t second = f->newer_super == 0 ? SUPER_A_AT : SUPER_B_AT;
-    int rc = os_write_stable(&f->os, bytes, sizeof bytes, first);
+    rc = write_copy(f, bytes, 1 - counts);
     if (rc < 0) return rc;
-    rc = os_write_stable(&f->os, bytes, sizeof bytes, second);
+    rc = write_copy(f, bytes, counts);
     return rc == BECK_FULL ? BECK_IO : rc; /* half of it happened */
 }
 
@@ -274,9 +307,10 @@ static int format(struct file *f, uint32_t application_id)
         return rc;
     if ((rc = write_first_frame(f, &super.root, &spare)) < 0) return rc;
     if ((rc = os_sync(&f->os)) < 0) return rc;
+    /* Before there is a superblock: whoever finds one finds a file whose name is stable. */
+    if (!f->nameless && (rc = os_sync_directory(f->path, &f->os)) < 0) return rc;
     file_mark(f, &super);
-    if ((rc = file_write_super(f, &super)) < 0) return rc;
-    return f->nameless ? 0 : os_sync_directory(f->path, &f->os);
+    return file_write_super(f, &super);
 }
 
 int file_format(struct file *f, uint32_t application_id)
@@ -349,8 +383,8 @@ static int leave_room(const struct file *f, uint64_t bytes)
                    COW_ROOM_BYTES / (unsigned)MIB);
 }
 
-int file_make_segment(struct file *f, const struct segment_place *place, uint64_t topic,
-                      uint32_t partition, uint64_t base_offset)
+static int file_write_header(struct file *f, const struct segment_place *place, uint64_t topic,
+                             uint32_t partition, uint64_t base_offset)
 {
     uint8_t bytes[SEGMENT_HEADER_BYTES];
     struct segment_header h = {.id = place->id,
@@ -363,9 +397,29 @@ int file_make_segment(struct file *f, const struct segment_place *place, uint64_
     ASSERT(place->blocks > 0);
     memcpy(h.uuid, f->uuid, sizeof h.uuid);
     segment_header_encode(&h, bytes);
+    return os_write(&f->os, bytes, sizeof bytes, place_at(place));
+}
+
+int file_repair_header(struct file *f, const struct segment_place *place, uint64_t topic,
+                       uint32_t partition, uint64_t base_offset)
+{
+    uint8_t bytes[SEGMENT_HEADER_BYTES];
+    struct segment_header h;
+    int rc = os_read(&f->os, bytes, sizeof bytes, place_at(place));
+    if (rc < 0) return rc;
+    if (segment_header_decode(bytes, &h) == 0 && h.id == place->id && h.salt == place->salt &&
+        h.topic == topic && h.partition == partition && h.base_offset == base_offset &&
+        memcmp(h.uuid, f->uuid, sizeof h.uuid) == 0)
+        return 0;
+    return file_write_header(f, place, topic, partition, base_offset);
+}
+
+int file_make_segment(struct file *f, const struct segment_place *place, uint64_t topic,
+                      uint32_t partition, uint64_t base_offset)
+{
     int rc = leave_room(f, place_bytes(place));
     if (rc == 0) rc = os_allocate(&f->os, place_at(place), place_bytes(place));
-    return rc < 0 ? rc : os_write(&f->os, bytes, sizeof bytes, place_at(place));
+    return rc < 0 ? rc : file_write_header(f, place, topic, partition, base_offset);
 }
 
 int file_zero(const struct file *f, uint64_t at, uint64_t bytes)

@@ -18,7 +18,10 @@ struct file {
     bool nameless; /* BECK_MEMORY: no path leads to it */
     bool cow;      /* each store into a page that was written back takes new space */
     struct os_clock clock;
-    _Atomic int newer_super; /* which copy counted when they were last read: 0 = A, 1 = B */
+    _Atomic int newer_super;    /* which copy counted when they were last read: 0 = A, 1 = B */
+    _Atomic bool supers_differ; /* then, too: one of them is older, or damaged */
+    /* who wrote them last may have died of it: the one that counts is not known to be stable */
+    bool supers_unsettled;
 };
 
 /* Open or create `path`. Nothing is read yet. */
@@ -28,8 +31,8 @@ BECK_PRIVATE void file_close(struct file *f);
 /* The valid superblock with the higher sequence; checks version and features. 1 = read, 0 = the
  * file has never been formatted; NOT_BECK, CORRUPT, NEWER. */
 BECK_PRIVATE int file_read_super(struct file *f, struct superblock *super);
-/* Write it as both copies, each stable before the next, sequence raised. FULL: neither was written.
- * [C3] */
+/* Write it as both copies, each stable before the next, sequence raised; what was read last counts
+ * until then. FULL: neither was written. [C3] */
 BECK_PRIVATE int file_write_super(struct file *f, struct superblock *super);
 /* Note in `super` what proves later that the page cache was never lost. */
 BECK_PRIVATE void file_mark(const struct file *f, struct superblock *super);
@@ -61,6 +64,9 @@ BECK_PRIVATE int file_read_segment(const struct file *f, const struct segment_pl
 /* A new segment: space, header. FULL. Its creator alone knows it. */
 BECK_PRIVATE int file_make_segment(struct file *f, const struct segment_place *place,
                                    uint64_t topic, uint32_t partition, uint64_t base_offset);
+/* Write its header once more, if that is not what it should be. */
+BECK_PRIVATE int file_repair_header(struct file *f, const struct segment_place *place,
+                                    uint64_t topic, uint32_t partition, uint64_t base_offset);
 /* Write zeros. */
 BECK_PRIVATE int file_zero(const struct file *f, uint64_t at, uint64_t bytes);
 

@@ -42,19 +42,30 @@ int index_build(const struct segment_place *place, uint64_t base_offset, const u
     return 0;
 }
 
-void index_write(const struct file *f, const struct segment_place *place, uint64_t base_offset,
+/* Stable before the catalog tells of it: nobody shall find damage where there was only a crash. */
+static int index_write_stable(struct coord *c, uint64_t at, const struct buf *index)
+{
+    int rc = os_allocate(c->file, at, index->size);
+    if (rc < 0) return rc;
+    coord_sync_begin(c);
+    rc = os_write_stable(c->file, index->data, index->size, at);
+    coord_sync_ended(c, rc);
+    coord_sync_end(c);
+    return rc;
+}
+
+void index_write(struct coord *c, const struct segment_place *place, uint64_t base_offset,
                  uint32_t end, uint32_t *index_at, uint32_t *index_bytes)
 {
     struct buf index = {0};
     struct os_map map;
     uint64_t at = align_up(end, FRAME_ALIGN);
     *index_at = *index_bytes = 0;
-    if (os_map(&f->os, place_at(place), end, false, &map) < 0) return;
+    if (os_map(c->file, place_at(place), end, false, &map) < 0) return;
     int rc = index_build(place, base_offset, map.data, end, &index);
     os_unmap(&map);
     if (rc == 0 && at + index.size <= place_bytes(place) &&
-        os_allocate(&f->os, place_at(place) + at, index.size) == 0 &&
-        os_write(&f->os, index.data, index.size, place_at(place) + at) == 0) {
+        index_write_stable(c, place_at(place) + at, &index) == 0) {
         *index_at = (uint32_t)at;
         *index_bytes = (uint32_t)index.size;
     }

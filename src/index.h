@@ -4,6 +4,7 @@
 
 #include "base.h"
 #include "buf.h"
+#include "coord.h"
 #include "file.h"
 #include "log.h"
 
@@ -11,10 +12,10 @@
  * included. */
 BECK_PRIVATE int index_build(const struct segment_place *place, uint64_t base_offset,
                              const uint8_t *data, uint64_t end, struct buf *out);
-/* Build and write the index of a segment whose frames end at `end`, all of them inside the file.
- * What it needs lies behind `end`, *index_at and *index_bytes tell where; both 0 when there is
- * none, which is no error: the segment is only slower to search. */
-BECK_PRIVATE void index_write(const struct file *f, const struct segment_place *place,
+/* Build the index of a segment whose frames end at `end`, all of them inside the file, and make it
+ * stable. What it needs lies behind `end`, *index_at and *index_bytes tell where; both 0 when there
+ * is none, which is no error: the segment is only slower to search. A sync that fails poisons. */
+BECK_PRIVATE void index_write(struct coord *c, const struct segment_place *place,
                               uint64_t base_offset, uint32_t end, uint32_t *index_at,
                               uint32_t *index_bytes);
 

@@ -80,6 +80,9 @@ BECK_PRIVATE int os_allocate(const struct os_file *f, uint64_t at, uint64_t byte
 BECK_PRIVATE int os_fill_holes(const struct os_file *f);
 BECK_PRIVATE int os_truncate(const struct os_file *f, uint64_t bytes);
 BECK_PRIVATE int os_sync(const struct os_file *f); /* IO = outcome unknown */
+/* Make everything on its file system stable, without taking notice of errors that a later os_sync
+ * of the file has to tell of; BECK_UNSUPPORTED. */
+BECK_PRIVATE int os_sync_filesystem(const struct os_file *f);
 /* Make the name of the open file stable. */
 BECK_PRIVATE int os_sync_directory(const char *path, const struct os_file *f);
 /* Start writing these bytes to the device; a hint. */

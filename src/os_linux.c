@@ -180,9 +180,10 @@ int os_allocate(const struct os_file *f, uint64_t at, uint64_t bytes)
     return full && at + bytes > size ? status : os_allocate_by_zeros(f, at, bytes);
 }
 
-bool os_sync_all(const struct os_file *f)
+int os_sync_filesystem(const struct os_file *f)
 {
-    return syncfs(f->fd) == 0;
+    if (syncfs(f->fd) == 0) return 0;
+    return os_missing() ? err_set(BECK_UNSUPPORTED, "no syncfs") : os_sync_failed("syncfs");
 }
 
 void os_writeback(const struct os_file *f, uint64_t at, uint64_t bytes)

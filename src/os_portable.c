@@ -72,10 +72,10 @@ int os_allocate(const struct os_file *f, uint64_t at, uint64_t bytes)
     return os_allocate_by_zeros(f, at, bytes);
 }
 
-bool os_sync_all(const struct os_file *f)
+int os_sync_filesystem(const struct os_file *f)
 {
     (void)f; /* sync() does not say when it is done */
-    return false;
+    return err_set(BECK_UNSUPPORTED, "no call to sync a file system");
 }
 
 void os_writeback(const struct os_file *f, uint64_t at, uint64_t bytes)

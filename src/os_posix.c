@@ -243,7 +243,7 @@ int os_sync_directory(const char *path, const struct os_file *f)
     if (fd >= 0) close(fd);
     if (rc == 0) return 0;
     /* It may be one that we can write but not read, or /proc/self/fd: then all there is. */
-    if ((e == EACCES || e == EINVAL) && os_sync_all(f)) return 0;
+    if ((e == EACCES || e == EINVAL) && os_sync_filesystem(f) == 0) return 0;
     errno = e;
     return os_fail("sync the directory");
 }

@@ -23,8 +23,6 @@ BECK_PRIVATE void os_filesystem_by_magic(uint64_t magic, struct os_filesystem *f
 BECK_PRIVATE struct timespec os_span(uint32_t ms);
 BECK_PRIVATE int64_t os_clock_ms(clockid_t clock);
 
-/* Given by the other half: make all of its file system stable; false: it cannot. */
-BECK_PRIVATE bool os_sync_all(const struct os_file *f);
 /* Given by the other half: see to it that fork's child gets these pages not. False: it cannot. */
 BECK_PRIVATE bool os_not_inherited(void *base, size_t bytes);
 

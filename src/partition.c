@@ -288,7 +288,7 @@ static int seal_entry(struct partition *p, const struct tail *tail, struct entry
                            .stable_offset = min_u64(atomic_load(&p->cell.rw->stable), tail->next),
                            .max_timestamp = tail->max_timestamp,
                            .end = tail->position};
-    index_write(p->cat->file, &p->place, p->base, seal->end, &seal->index_at, &seal->index_bytes);
+    index_write(p->cat->coord, &p->place, p->base, seal->end, &seal->index_at, &seal->index_bytes);
     uint64_t used = max_u64(seal->end, (uint64_t)seal->index_at + seal->index_bytes);
     seal->place.blocks = (uint32_t)(align_up(used, BLOCK_BYTES) / BLOCK_BYTES);
     coord_note_written(p->cat->coord, p->place.block + seal->place.blocks);
@@ -398,6 +398,21 @@ static bool stores_into_map(const struct partition *p, const struct partition_ba
     return p->map.data != NULL && batch->batch_bytes < WRITTEN_BATCH_BYTES;
 }
 
+/* An append is refused whose write failed, but the frame may be whole: nobody shall adopt it, not
+ * after a power loss either. [P1] */
+static int give_up_frame(struct partition *p, uint64_t at, int rc)
+{
+    static const uint8_t zeros[FRAME_BYTES];
+    char message[256];
+    (void)strncpy(message, err_message(), sizeof message - 1);
+    message[sizeof message - 1] = 0;
+    coord_sync_begin(p->cat->coord);
+    int zeroed = os_write_stable(&p->cat->file->os, zeros, sizeof zeros, at);
+    coord_sync_ended(p->cat->coord, zeroed);
+    coord_sync_end(p->cat->coord);
+    return err_set(zeroed < 0 ? BECK_UNKNOWN : rc, "%s", message);
+}
+
 /* Put frame and batch behind the tail. Holds: lock. [P4] */
 static int write_frame(struct partition *p, struct tail *tail, const struct partition_batch *batch,
                        uint64_t span)
@@ -417,9 +432,7 @@ static int write_frame(struct partition *p, struct tail *tail, const struct part
     }
     uint64_t at = place_at(&p->place) + tail->position;
     rc = os_write(&p->cat->file->os, batch->bytes, FRAME_BYTES + batch->batch_bytes, at);
-    /* given up: nobody shall adopt it [P1] */
-    if (rc < 0) (void)file_zero(p->cat->file, at, FRAME_BYTES);
-    return rc;
+    return rc == 0 ? 0 : give_up_frame(p, at, rc);
 }
 
 static int append_locked(struct partition *p, struct tail *tail,

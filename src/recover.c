@@ -54,11 +54,21 @@ static int add_entry(struct recovery *r, const struct entry *e)
     return rc;
 }
 
-static int add_survivor(struct recovery *r, const struct segment_place *place, uint32_t end)
+/* Does recover_apply make this partition stable, or is it left to a later sync? */
+static bool makes_stable(const struct recovery *r, const struct topic_picture *t)
 {
+    return t->config.sync == BECK_SYNC_SYNC || r->residue == RESIDUE_POISON;
+}
+
+static int add_survivor(struct recovery *r, const struct topic_picture *t, uint32_t index,
+                        const struct segment *s, uint32_t end)
+{
+    bool sync = makes_stable(r, t);
     int rc = buf_grow_array((void **)&r->survivors, r->survivor_count, &r->survivor_capacity,
                             sizeof *r->survivors);
-    if (rc == 0) r->survivors[r->survivor_count++] = (struct survivor){*place, end};
+    if (rc == 0)
+        r->survivors[r->survivor_count++] =
+            (struct survivor){s->place, t->id, s->base, index, end, sync};
     return rc;
 }
 
@@ -106,7 +116,7 @@ static int seal_at(struct recovery *r, const struct segment *s, const struct log
     struct entry seal = {.type = ENTRY_SEAL,
                          .place = s->place,
                          .next_offset = f->end.next,
-                         .stable_offset = min_u64(f->end.next, max_u64(stable, s->base)),
+                         .stable_offset = min_u64(f->end.next, stable),
                          .max_timestamp = max_timestamp,
                          .end = f->end.position};
     seal.place.blocks =
@@ -162,20 +172,14 @@ static int learn(struct recovery *r, const struct partition_picture *part, struc
     return 0;
 }
 
-/* Does recover_apply make this partition stable, or is it left to a later sync? */
-static bool makes_stable(const struct recovery *r, const struct topic_picture *t)
-{
-    return t->config.sync == BECK_SYNC_SYNC || r->residue == RESIDUE_POISON;
-}
-
 /* A sealed segment that was walked and is whole. */
-static int keep_sealed(struct recovery *r, const struct topic_picture *t, const struct segment *s)
+static int keep_sealed(struct recovery *r, const struct topic_picture *t, uint32_t index,
+                       const struct segment *s)
 {
     struct entry seal = segment_seal(s);
     seal.stable_offset = s->next;
-    if (!makes_stable(r, t)) return 0;
-    int rc = add_survivor(r, &s->place, s->end);
-    return rc < 0 ? rc : add_entry(r, &seal);
+    int rc = add_survivor(r, t, index, s, s->end);
+    return rc < 0 || !makes_stable(r, t) ? rc : add_entry(r, &seal);
 }
 
 /* The partition ends in this segment. */
@@ -191,8 +195,7 @@ static int end_in(struct recovery *r, const struct topic_picture *t, uint32_t in
     if (makes_stable(r, t)) out->stable = found->end.next;
     int rc = retire_behind(r, t, index, part, at + 1, found->end.next);
     if (rc == 0) rc = seal_at(r, s, found, max_timestamp, out->stable); /* [V2] [V3] */
-    if (rc == 0 && makes_stable(r, t)) rc = add_survivor(r, &s->place, found->end.position);
-    return rc;
+    return rc < 0 ? rc : add_survivor(r, t, index, s, found->end.position);
 }
 
 static int partition_end(struct recovery *r, const struct topic_picture *t, uint32_t index,
@@ -220,7 +223,7 @@ static int partition_end(struct recovery *r, const struct topic_picture *t, uint
             found.gaps++;
         }
         ended = !s->sealed || (found.end.next < s->next && s->next > k.durable);
-        rc = ended ? end_in(r, t, index, i, &found, out) : keep_sealed(r, t, s);
+        rc = ended ? end_in(r, t, index, i, &found, out) : keep_sealed(r, t, index, s);
     }
     out->stable = makes_stable(r, t) ? out->tail.next : min_u64(out->stable, out->tail.next);
     if (out->stable < out->tail.next && r->residue != RESIDUE_NONE) out->suspect = out->tail.next;
@@ -288,18 +291,20 @@ static void write_index(struct recovery *r, struct entry *seal)
     struct segment_owner *owner = picture_owner(&r->cat->picture, seal->place.id);
     if (owner == NULL || seal->place.blocks == 0) return;
     struct segment *s = partition_segment(&owner->topic->parts[owner->partition], seal->place.id);
-    index_write(r->cat->file, &s->place, s->base, seal->end, &seal->index_at, &seal->index_bytes);
+    index_write(r->cat->coord, &s->place, s->base, seal->end, &seal->index_at, &seal->index_bytes);
     uint64_t used = max_u64(seal->end, (uint64_t)seal->index_at + seal->index_bytes);
     seal->place.blocks = (uint32_t)(align_up(used, BLOCK_BYTES) / BLOCK_BYTES);
 }
 
-/* Sync the bytes of a survivor. After a sync whose end nobody saw they are written again first:
+/* Sync the bytes of a survivor, if its topic asks for that. After a sync whose end nobody saw
+ * they are written again first:
  * only then is the result of this descriptor's own sync proof. */
 static int make_stable(struct recovery *r, const struct survivor *s)
 {
     struct file *f = r->cat->file;
     struct os_map map;
-    int rc = 0;
+    int rc = file_repair_header(f, &s->place, s->topic, s->partition, s->base);
+    if (rc < 0 || !s->sync) return rc;
     if (r->residue != RESIDUE_NONE) {
         uint8_t *data = malloc(s->end);
         if (data == NULL) return err_set(BECK_NOMEM, "out of memory");

@@ -14,10 +14,14 @@ struct partition_end {
     uint64_t suspect; /* see struct cell */
 };
 
-/* A segment whose bytes recover_apply makes stable. */
+/* A segment that was walked and is kept. Its header, written without a sync, is made good. */
 struct survivor {
     struct segment_place place;
+    uint64_t topic;
+    uint64_t base;
+    uint32_t partition;
     uint32_t end;
+    bool sync; /* recover_apply makes its bytes stable */
 };
 
 struct recovery {

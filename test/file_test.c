@@ -139,6 +139,55 @@ START_TEST(a_change_that_stops_leaves_one_state)
 }
 END_TEST
 
+/* Who finds a file that a dead process changed last cannot know whether the copy that counts is
+ * on the
+ * device: that comes before the other one is touched. */
+START_TEST(the_copy_that_counts_is_settled_first)
+{
+    make_file();
+    change_torn(100, 1); /* B counts now, and A is torn */
+    ck_assert_int_eq(file_read_super(&f, &super), 1);
+    ck_assert(f.supers_differ);
+    writes.count = 0;
+    f.supers_unsettled = true;
+    ck_assert_int_eq(file_write_super(&f, &super), BECK_OK);
+    ck_assert_int_eq(writes.count, 3);
+    ck_assert_uint_eq(writes.at[0], SUPER_B_AT);
+    ck_assert_uint_eq(writes.at[1], SUPER_A_AT);
+    ck_assert_uint_eq(writes.at[2], SUPER_B_AT);
+    ck_assert_int_eq(file_read_super(&f, &super), 1);
+    ck_assert(!f.supers_differ);
+    file_close(&f);
+}
+END_TEST
+
+/* Formatting that a power loss interrupted leaves a torn copy B, zeros for A, and perhaps an
+ * area that
+ * somebody used who saw the superblock in the page cache: it is done again. */
+START_TEST(interrupted_formatting_is_done_again)
+{
+    static const uint8_t zeros[SUPER_BYTES];
+    static const uint8_t used[] = "somebody was here";
+    make_file();
+    uint8_t uuid[16];
+    memcpy(uuid, super.uuid, sizeof uuid);
+    ck_assert_int_eq(os_write(&f.os, zeros, sizeof zeros, SUPER_A_AT), BECK_OK);
+    flip(SUPER_B_AT + 60);
+    ck_assert_int_eq(os_write(&f.os, used, sizeof used, COORD_AT), BECK_OK);
+    ck_assert_int_eq(file_read_super(&f, &super), 0);
+    ck_assert_int_eq(file_format(&f, 1), BECK_OK);
+    ck_assert_int_eq(file_read_super(&f, &super), 1);
+    ck_assert_mem_ne(super.uuid, uuid, sizeof uuid);
+    /* Without the first segment of a catalog it is somebody else's. */
+    ck_assert_int_eq(os_write(&f.os, zeros, sizeof zeros, SUPER_A_AT), BECK_OK);
+    flip(SUPER_B_AT + 60);
+    ck_assert_int_eq(os_write(&f.os, used, sizeof used, COORD_AT), BECK_OK);
+    flip(HEAP_AT + 30);
+    ck_assert_int_eq(file_read_super(&f, &super), BECK_NOT_BECK);
+    file_close(&f);
+}
+END_TEST
+
 /* Every byte of either copy matters, and the other one stands in. */
 START_TEST(either_copy_may_be_damaged)
 {
@@ -302,6 +351,8 @@ Suite *suite(void)
     test_add_linux(c, a_new_file_is_small_and_unclean, NO_BOOT_ID);
     test_add_linux(c, a_superblock_changes_one_stable_copy_at_a_time, NO_DSYNC);
     test_add_linux(c, a_change_that_stops_leaves_one_state, NO_DSYNC);
+    tcase_add_test(c, the_copy_that_counts_is_settled_first);
+    tcase_add_test(c, interrupted_formatting_is_done_again);
     tcase_add_test(c, either_copy_may_be_damaged);
     tcase_add_test(c, newer_and_impossible_files_are_refused);
     tcase_add_test(c, other_files_are_told_apart);
