@@ -94,6 +94,7 @@ struct scenario {
     uint32_t padding;
     uint32_t sync_share; /* of topics, in 8 */
     uint32_t spawned;
+    uint32_t names; /* of topics that are created */
     bool stops, faults;
     int64_t acknowledged[OPS_MAX]; /* when, in us */
 };
@@ -382,7 +383,7 @@ static void do_sync(struct actor *a)
 
 static void do_create(struct actor *a)
 {
-    uint32_t n = chance_below(&a->chance, NAMES_MAX);
+    uint32_t n = chance_below(&a->chance, a->s->names);
     struct known_topic *t = &a->s->oracle.topics[n];
     char name[8];
     if (!a->admin || t->id != 0 || t->creating) return;
@@ -663,6 +664,7 @@ static struct world *inner_world(struct world *w, uint64_t seed)
     world_reset(inner, seed, inner->depth < DEEPEST);
     inner->mapped_writes = w->mapped_writes;
     inner->shares = w->shares;
+    inner->snapshot_bytes = w->snapshot_bytes;
     return inner;
 }
 
@@ -729,13 +731,15 @@ static bool damage(struct world *w, const struct oracle *o, struct chance *c)
     static struct damage d;
     const struct op *op = &o->ops[chance_below(c, o->op_count)];
     uint64_t seed = chance_next(c);
+    d.oracle = *o;
+    const struct known_topic *t = oracle_topic(&d.oracle, op->topic);
     if (op->at == 0 || op->outcome != OUTCOME_THERE || w->sync_failed) return true;
+    if (t == NULL || t->deleting) return true; /* others may have its space by now */
     if (w->disk.size < 262144 + 65536 || op->at + op->bytes > w->disk.size) return true;
     struct world *inner = inner_world(w, seed);
     inner->disk.tracked = false;
     loss_of_processes(&w->disk, &inner->disk);
     memcpy(inner->boot_id, w->boot_id, sizeof w->boot_id);
-    d.oracle = *o;
     d.bytes = 512u << chance_below(c, 4);
     d.at = op->at / d.bytes * d.bytes;
     do_damage(&inner->disk, &d, c);
@@ -870,6 +874,8 @@ static void choose_scenario(struct world *w, struct scenario *s)
     for (uint32_t i = 0; i < DEEDS; i++) s->weights[i] = weights[i] + chance_below(c, 3);
     if (chance_one_in(c, 4)) /* topics come and go */
         s->weights[3] = s->weights[4] = 8;
+    s->names = chance_one_in(c, 3) ? 1 : NAMES_MAX;
+    if (chance_one_in(c, 4)) w->snapshot_bytes = 4096;
     s->life = 5 + chance_below(c, 40);
     s->image_one_in = 2 + chance_below(c, 12);
     s->stops = chance_one_in(c, 2);

@@ -196,8 +196,10 @@ void disk_sync(struct disk *d, uint64_t from, uint64_t to)
         memcpy(d->stable + at, d->cache + at, SECTOR);
         clean(d, d->dirty[i]);
     }
-    /* The size is part of it where bytes lie behind the one that was stable. */
-    if (to >= d->size || to > d->sizes[0]) size_is_stable(d);
+    /* The size is part of it where one that is still possible would cut these bytes off. */
+    bool cut = to >= d->size;
+    for (uint32_t i = 0; i < d->size_count; i++) cut = cut || d->sizes[i] < to;
+    if (cut) size_is_stable(d);
 }
 
 void disk_sync_failed(struct disk *d, uint64_t from, uint64_t to, bool evict, struct chance *c)

@@ -7,11 +7,16 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* A shared word is about to be touched. */
 void sim_point(const volatile void *word);
+
+/* In some worlds the catalog is rewritten all the time. */
+uint64_t sim_snapshot_bytes(void);
+#define CATALOG_SNAPSHOT_BYTES sim_snapshot_bytes()
 
 void *sim_malloc(size_t bytes);
 void *sim_calloc(size_t count, size_t bytes);

@@ -171,6 +171,7 @@ struct world {
     void *context;
     bool mapped_writes; /* the file system is one where stores may be used */
     bool shares;
+    uint64_t snapshot_bytes; /* the catalog is rewritten when it is larger */
     /* the call of this kind that fails, counted down; and all that follow, when for ever */
     enum fault fault;
     uint32_t fault_in;

@@ -343,6 +343,7 @@ void world_reset(struct world *w, uint64_t seed, bool tracked)
     w->context = NULL;
     w->mapped_writes = true;
     w->shares = false;
+    w->snapshot_bytes = 32768;
     w->fault = FAULT_NONE;
     w->faults = 0;
     w->sync_failed = false;
@@ -388,6 +389,11 @@ bool sim_fault(enum fault kind)
     if (!w->fault_for_ever) w->fault = FAULT_NONE;
     w->faults++;
     return true;
+}
+
+uint64_t sim_snapshot_bytes(void)
+{
+    return current->snapshot_bytes;
 }
 
 /* ---- Waiting ---- */

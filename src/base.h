@@ -56,7 +56,9 @@ BECK_PRIVATE int err_internal(const char *file, int line, const char *what);
 #ifdef BECK_TINY
 #define SEGMENT_BYTES_DEFAULT (2u * BLOCK_BYTES)
 #define AHEAD_BYTES (2u * BLOCK_BYTES)
+#ifndef CATALOG_SNAPSHOT_BYTES /* the simulator gives its own */
 #define CATALOG_SNAPSHOT_BYTES (2u * BLOCK_BYTES)
+#endif
 #define READ_CHUNK_BYTES (1u * BLOCK_BYTES)
 #else
 #define SEGMENT_BYTES_DEFAULT (16u * 1024u * 1024u)
