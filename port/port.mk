@@ -1,0 +1,55 @@
+# port.mk -- the tests on other machines, by cross compilers and qemu-user
+#
+# `make ports` for all of them, `make ports PORTS=s390x TESTS=coord_test` for one machine and test.
+# Programs are static: nothing of another machine has to be installed but its compiler.
+
+PORTS ?= aarch64 s390x
+PORT_LIMIT ?= 6 # times slower than the tests expect; qemu translates
+
+.PHONY: ports
+PROOFS += ports
+
+ports: $(PORTS:%=port-%) port-files ## the tests on 64-bit Arm and big-endian s390x, under qemu
+
+# What needs this machine, and why.
+#   os_test      : seccomp filters and signals are the emulator's, not the program's
+PORT_SKIPS :=
+PORT_UNITS := $(filter-out $(PORT_SKIPS:%=test/%.c),$(TEST_SOURCES))
+
+# $(call port,MACHINE): its rules
+define port
+PORT_$(1)_CC := $(1)-linux-gnu-gcc
+PORT_$(1) := $$(BUILD)/port/$(1)
+PORT_$(1)_OBJECTS := $$(patsubst src/%.c,$$(PORT_$(1))/%.o,$$(wildcard $$(MODULES:%=src/%.c))) \
+    $$(patsubst test/%.c,$$(PORT_$(1))/test/%.o,$$(HELPER_SOURCES))
+PORT_$(1)_UNITS := $$(patsubst test/%.c,$$(PORT_$(1))/test/%,$$(PORT_UNITS))
+
+$$(PORT_$(1))/%.o: src/%.c | $$(PORT_$(1))/
+	$$(call say) CC $$@
+	$$(Q)$$(PORT_$(1)_CC) $$(PORT_FLAGS) -Iinclude -c -o $$@ $$<
+
+$$(PORT_$(1))/test/%.o: test/%.c | $$(PORT_$(1))/test/
+	$$(call say) CC $$@
+	$$(Q)$$(PORT_$(1)_CC) $$(PORT_FLAGS) -Iinclude -Isrc -c -o $$@ $$<
+
+$$(PORT_$(1))/libbeck.a: $$(PORT_$(1)_OBJECTS)
+	$$(Q)rm -f $$@
+	$$(Q)ar rcs $$@ $$^
+
+$$(PORT_$(1))/test/%: test/%.c port/check.h $$(PORT_$(1))/libbeck.a | $$(PORT_$(1))/test/
+	$$(call say) TEST $$@
+	$$(Q)$$(PORT_$(1)_CC) $$(PORT_FLAGS) -MF $$@.d -MT $$@ -static -Iport -Iinclude -Isrc -o $$@ $$< \
+	    $$(PORT_$(1))/libbeck.a
+
+$$(PORT_$(1))/beck: $$(BUILD)/beck.c $$(BUILD)/beck.h $$(wildcard shell/*.[ch]) | $$(PORT_$(1))/
+	$$(call say) CC $$@
+	$$(Q)$$(PORT_$(1)_CC) -std=c11 -D_GNU_SOURCE -O2 -pthread $$(WARN) $$(WERROR) -static \
+	    -I$$(BUILD) -o $$@ $$(BUILD)/beck.c shell/*.c
+
+.PHONY: port-$(1)
+port-$(1): $$(call pick,$$(PORT_$(1)_UNITS))
+	@EMULATOR=qemu-$(1) CK_TIMEOUT_MULTIPLIER=$$(PORT_LIMIT) $$(RUN) $$^
+endef
+PORT_FLAGS = -std=c11 -D_GNU_SOURCE -g -pthread $(WARN) $(WERROR) -Og -DBECK_DEBUG -MMD -MP
+
+$(foreach p,$(PORTS),$(eval $(call port,$(p))))
