@@ -2,10 +2,13 @@
  *
  * Just what the tests of test/ use, with the meaning of Check's own: each test runs in a process
  * of its own with a time limit, CK_RUN_CASE picks one case, and the summary is the line that
- * test/run counts. Native builds never see this file. */
+ * test/run counts. What port/skipped lists is not run, for the reason that stands there. Native
+ * builds never see this file. */
 #ifndef PORT_CHECK_H
 #define PORT_CHECK_H
 
+#include <errno.h>
+#include <fnmatch.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -194,6 +197,22 @@ static inline bool ck_run(const TCase *c, const TTest *test, int i)
     return false;
 }
 
+/* Does port/skipped, which PORT_SKIPPED names, list this test? */
+static inline bool ck_skipped(const char *test)
+{
+    const char *path = getenv("PORT_SKIPPED");
+    FILE *list = path != NULL ? fopen(path, "r") : NULL;
+    char line[256], program[64], pattern[64], reason[128];
+    bool found = false;
+    while (list != NULL && !found && fgets(line, sizeof line, list) != NULL)
+        found = sscanf(line, "%63s %63s %127[^\n]", program, pattern, reason) == 3 &&
+                strcmp(program, program_invocation_short_name) == 0 &&
+                fnmatch(pattern, test, 0) == 0;
+    if (list != NULL) fclose(list);
+    if (found) printf("skipped %s: %s\n", test, reason);
+    return found;
+}
+
 static inline void srunner_run_all(SRunner *r, int mode)
 {
     const char *only = getenv("CK_RUN_CASE");
@@ -202,9 +221,11 @@ static inline void srunner_run_all(SRunner *r, int mode)
     for (size_t k = 0; k < r->suite->count; k++) {
         const TCase *c = r->suite->cases[k];
         if (only != NULL && *only != '\0' && strcmp(only, c->name) != 0) continue;
-        for (size_t t = 0; t < c->count; t++)
+        for (size_t t = 0; t < c->count; t++) {
+            if (ck_skipped(c->tests[t].test->name)) continue;
             for (int i = c->tests[t].from; i < c->tests[t].to; i++, checks++)
                 wrong += !ck_run(c, c->tests[t].test, i);
+        }
     }
     r->failed = wrong;
     printf("%d%%: Checks: %d, Failures: %d, Errors: 0\n",

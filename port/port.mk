@@ -11,18 +11,13 @@ PROOFS += ports
 
 ports: $(PORTS:%=port-%) port-files ## the tests on 64-bit Arm and big-endian s390x, under qemu
 
-# What needs this machine, and why.
-#   os_test      : seccomp filters and signals are the emulator's, not the program's
-PORT_SKIPS :=
-PORT_UNITS := $(filter-out $(PORT_SKIPS:%=test/%.c),$(TEST_SOURCES))
-
 # $(call port,MACHINE): its rules
 define port
 PORT_$(1)_CC := $(1)-linux-gnu-gcc
 PORT_$(1) := $$(BUILD)/port/$(1)
 PORT_$(1)_OBJECTS := $$(patsubst src/%.c,$$(PORT_$(1))/%.o,$$(wildcard $$(MODULES:%=src/%.c))) \
     $$(patsubst test/%.c,$$(PORT_$(1))/test/%.o,$$(HELPER_SOURCES))
-PORT_$(1)_UNITS := $$(patsubst test/%.c,$$(PORT_$(1))/test/%,$$(PORT_UNITS))
+PORT_$(1)_UNITS := $$(patsubst test/%.c,$$(PORT_$(1))/test/%,$$(TEST_SOURCES))
 
 $$(PORT_$(1))/%.o: src/%.c | $$(PORT_$(1))/
 	$$(call say) CC $$@
@@ -48,7 +43,7 @@ $$(PORT_$(1))/beck: $$(BUILD)/beck.c $$(BUILD)/beck.h $$(wildcard shell/*.[ch]) 
 
 .PHONY: port-$(1)
 port-$(1): $$(call pick,$$(PORT_$(1)_UNITS))
-	@EMULATOR=qemu-$(1) CK_TIMEOUT_MULTIPLIER=$$(PORT_LIMIT) $$(RUN) $$^
+	@EMULATOR=qemu-$(1) PORT_SKIPPED=$(abspath port/skipped) CK_TIMEOUT_MULTIPLIER=$$(PORT_LIMIT) $$(RUN) $$^
 endef
 PORT_FLAGS = -std=c11 -D_GNU_SOURCE -g -pthread $(WARN) $(WERROR) -Og -DBECK_DEBUG -MMD -MP
 
