@@ -177,6 +177,17 @@ int coord_may_be_shared(struct coord *c)
     return os_populate(&c->rw, 0, c->rw.bytes);
 }
 
+/* The words of a build with another layout, or of a machine with another byte order, cannot be read:
+ * a sync may have failed. Who does not know the boot cannot ask the device either, and believes in
+ * an intent. An area that was only begun has no layout yet. */
+static enum residue foreign_residue(const struct coord_header *h, bool boot_known)
+{
+    if (atomic_load(&h->magic) == 0) return RESIDUE_NONE;
+    if (atomic_load(&h->magic) == COORD_MAGIC && atomic_load(&h->layout) == coord_layout())
+        return RESIDUE_NONE;
+    return boot_known ? RESIDUE_POISON : RESIDUE_INTENT;
+}
+
 int coord_read_residue(const struct os_file *file, bool this_boot, enum residue *residue)
 {
     uint8_t *area = malloc(COORD_BYTES);
@@ -191,11 +202,13 @@ int coord_read_residue(const struct os_file *file, bool this_boot, enum residue 
         static const uint8_t unknown[16];
         bool known = memcmp(boot, unknown, 16) != 0 && memcmp(h->boot_id, unknown, 16) != 0;
         if (!this_boot && known && memcmp(boot, h->boot_id, sizeof boot) != 0) goto out;
-        if (atomic_load(&h->building) != 0 || atomic_load(&h->suspects) != 0)
-            *residue = RESIDUE_INTENT;
+        if ((*residue = foreign_residue(h, this_boot || known)) != RESIDUE_NONE) goto out;
+        uint32_t building = atomic_load(&h->building);
+        if (building != 0 || atomic_load(&h->suspects) != 0) *residue = RESIDUE_INTENT;
         for (uint32_t i = 0; i < SLOTS_MAX; i++)
             if (atomic_load(&slots[i].intent) != 0) *residue = RESIDUE_INTENT;
-        if (atomic_load(&h->poison) != 0 || atomic_load(&h->building) == BUILDING_POISONED)
+        if (atomic_load(&h->poison) != 0 || building == BUILDING_POISONED ||
+            building == __builtin_bswap32(BUILDING_POISONED))
             *residue = RESIDUE_POISON;
     }
 out:

@@ -227,6 +227,28 @@ START_TEST(residue_tells_of_poison_and_intents)
 }
 END_TEST
 
+/* An area of another build, or of a machine with another byte order, may tell of anything. One that
+ * was only begun has no layout yet, and two words that are read in either order. */
+START_TEST(residue_of_another_layout_is_taken_for_the_worst)
+{
+    open_handles(1);
+    coord_header(a)->layout ^= 1;
+    ck_assert_int_eq(residue_of_file(), RESIDUE_POISON);
+    coord_header(a)->layout = __builtin_bswap64(coord_header(a)->layout ^ 1);
+    coord_header(a)->magic = __builtin_bswap64(coord_header(a)->magic);
+    ck_assert_int_eq(residue_of_file(), RESIDUE_POISON);
+    memset(coord_header(a)->boot_id, 0, sizeof coord_header(a)->boot_id);
+    ck_assert_int_eq(residue_if(false), RESIDUE_INTENT);
+
+    for (uint32_t building = 1; building <= 2; building++) {
+        ck_assert_int_eq(coord_zero(a), BECK_OK);
+        atomic_store(&coord_header(a)->building, __builtin_bswap32(building));
+        ck_assert_int_eq(residue_of_file(), building == 1 ? RESIDUE_INTENT : RESIDUE_POISON);
+    }
+    close_handles();
+}
+END_TEST
+
 /* ---- Lock words ---- */
 
 START_TEST(policies_of_a_lock_that_is_held)
@@ -678,6 +700,7 @@ Suite *suite(void)
     tcase_add_test(t, residue_tells_of_suspects);
     test_add_linux(t, residue_tells_of_its_boot, NO_BOOT_ID);
     tcase_add_test(t, residue_counts_where_the_boot_is_unknown);
+    tcase_add_test(t, residue_of_another_layout_is_taken_for_the_worst);
     suite_add_tcase(s, t);
     t = tcase_create("locks");
     tcase_add_test(t, policies_of_a_lock_that_is_held);
