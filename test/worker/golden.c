@@ -1,9 +1,10 @@
 /* golden.c -- make files with every feature of the format, say what is in them, append to them
  *
- *     golden make KIND FILE      KIND: full, crashed or codecs
+ *     golden make KIND FILE      KIND: full or codecs
+ *     golden leave FILE          a second session on a full one, which dies without closing
  *     golden dump FILE [write]   everything that can be read, as text; read-only unless `write`
  *     golden append FILE         two records to each partition
- *     golden crash FILE          the same, and die without closing
+ *     golden crash FILE          the same, and dies
  *
  * Time and chance are this program's own: the same work gives the same bytes on every machine, as
  * long as the file is closed cleanly. */
@@ -155,7 +156,7 @@ static void make_topics(void)
     plain.sync = BECK_SYNC_OS;
     WANT(beck_topic_alter(db, "grown", &plain));
     fill("grown", NULL, 20, 0);
-    for (uint32_t i = 0; i < 600; i++) {
+    for (uint32_t i = 0; i < 300; i++) {
         plain.flush_ms = 1000 + i;
         WANT(beck_topic_alter(db, "grown", &plain));
     }
@@ -182,19 +183,22 @@ static int make(const char *kind, const char *path)
         make_codecs();
     } else if (strcmp(kind, "full") == 0) {
         make_topics();
-    } else if (strcmp(kind, "crashed") == 0) {
-        make_topics();
-        WANT(beck_close(db)); /* what follows lies behind TAIL entries */
-        open_file(path, 0);
-        fill("filled", NULL, 25, 0);
-        append_special("special");
-        fill("new", &small, 10, 0);
-        _exit(0);
     } else {
         return 2;
     }
     WANT(beck_close(db));
     return 0;
+}
+
+/* Behind TAIL entries, into new segments, and in a new topic. */
+static int leave(const char *path)
+{
+    open_file(path, BECK_OPEN_NO_CREATE);
+    fill("filled", NULL, 25, 0);
+    append_special("special");
+    fill("new", &small, 10, 0);
+    WANT(beck_topic_delete(db, "reuses.its_space"));
+    _exit(0);
 }
 
 /* ---- Appending ---- */
@@ -309,9 +313,10 @@ int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
     if (argc == 4 && strcmp(what, "make") == 0) return make(argv[2], argv[3]);
+    if (argc == 3 && strcmp(what, "leave") == 0) return leave(argv[2]);
     if (argc >= 3 && strcmp(what, "dump") == 0) return dump(argv[2], argc == 4);
     if (argc == 3 && strcmp(what, "append") == 0) return append(argv[2], false);
     if (argc == 3 && strcmp(what, "crash") == 0) return append(argv[2], true);
-    fprintf(stderr, "usage: golden make KIND FILE | dump FILE [write] | append FILE | crash FILE\n");
+    fprintf(stderr, "usage: golden make KIND FILE | leave, append or crash FILE | dump FILE [write]\n");
     return 2;
 }
