@@ -163,11 +163,27 @@ static void make_topics(void)
     append_special("after_the_snapshot");
 }
 
+/* One batch of more than the 64 KiB that codecs like to work in at once. */
+static void append_large(const char *name, uint32_t codec)
+{
+    static char text[7000];
+    beck_record r[12];
+    beck_append_options options = {.size = sizeof options, .compression = codec};
+    for (size_t i = 0; i < sizeof text; i++) text[i] = (char)('A' + i * i % 26);
+    for (size_t i = 0; i < 12; i++) {
+        r[i] = text_record("large", NULL, 0);
+        r[i].value = text + i * 31;
+        r[i].value_size = (uint32_t)(sizeof text - i * 31);
+    }
+    WANT(beck_append_with(topic_open(name, NULL), 0, r, 12, &options, NULL));
+}
+
 static void make_codecs(void)
 {
     for (uint32_t codec = BECK_COMPRESSION_GZIP; codec <= BECK_COMPRESSION_ZSTD; codec++) {
         beck_topic_config config = {.size = sizeof config, .compression = codec};
         fill(beck_compression_name(codec), &config, 8, 0);
+        append_large(beck_compression_name(codec), 0);
         fill("mixed", NULL, 3, codec);
     }
 }
@@ -213,7 +229,7 @@ static int append(const char *path, bool crash)
     uint32_t *partitions = calloc(count + 1, sizeof *partitions);
     if (names == NULL || partitions == NULL) return 1;
     for (size_t i = 0; i < count; i++) {
-        strcpy(names[i], topics[i]->name);
+        snprintf(names[i], sizeof names[i], "%s", topics[i]->name);
         partitions[i] = topics[i]->config->partitions;
     }
     for (size_t i = 0; i < count; i++) {
@@ -234,20 +250,25 @@ static int append(const char *path, bool crash)
 
 /* ---- Saying what is there ---- */
 
+/* Of what is long the beginning, the length and a checksum (FNV-1a). */
 static void print_bytes(const void *data, uint32_t bytes)
 {
     const uint8_t *p = data;
+    uint32_t shown = bytes > 64 ? 16 : bytes;
+    uint64_t sum = 0xcbf29ce484222325u;
     if (data == NULL) {
         printf(" null");
         return;
     }
     printf(" '");
-    for (uint32_t i = 0; i < bytes; i++)
+    for (uint32_t i = 0; i < bytes; i++) sum = (sum ^ p[i]) * 0x100000001b3u;
+    for (uint32_t i = 0; i < shown; i++)
         if (p[i] > ' ' && p[i] < 127 && p[i] != '%' && p[i] != '\'')
             putchar(p[i]);
         else
             printf("%%%02x", p[i]);
     putchar('\'');
+    if (shown < bytes) printf("+%u:%016llx", bytes - shown, (unsigned long long)sum);
 }
 
 static void print_record(const beck_record *r)
