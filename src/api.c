@@ -66,6 +66,9 @@ int beck_open(const char *path, const beck_options *options, beck **out)
     }
     if (o.flags & ~(BECK_OPEN_READONLY | BECK_OPEN_NO_CREATE | BECK_OPEN_FORCE | BECK_OPEN_OBSERVE))
         return err_set(BECK_INVALID, "beck_open: unknown flags 0x%x", o.flags);
+    if (o.file_mode > 0777)
+        return err_set(BECK_INVALID, "beck_open: file_mode 0%o: permissions are 0 to 0777",
+                       o.file_mode);
     if (o.flags & BECK_OPEN_OBSERVE) o.flags |= BECK_OPEN_READONLY;
     beck *db = calloc(1, sizeof *db);
     if (db == NULL) return err_set(BECK_NOMEM, "out of memory");

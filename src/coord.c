@@ -280,9 +280,11 @@ void coord_end(const struct coord *c, enum doing kind, const struct cell *cell)
 int coord_claim_slot(struct coord *c)
 {
     struct coord_header *h = coord_header(c);
+    bool withheld = false;
     for (uint32_t i = 0; i < SLOTS_MAX; i++) {
         struct slot *s = coord_slot(c, i);
         int rc = os_lock(c->file, LOCK_SLOT0 + i, true);
+        if (rc == BECK_BUSY) withheld = withheld || coord_slot_dead(c, i);
         if (rc == BECK_BUSY) continue;
         if (rc < 0) return rc;
         if (atomic_load(&s->intent) != 0) { /* [S2] */
@@ -300,6 +302,9 @@ int coord_claim_slot(struct coord *c)
         if (atomic_load(&h->slots) < i + 1) atomic_store(&h->slots, i + 1);
         return 0;
     }
+    if (withheld)
+        return err_set(BECK_BUSY, "a process that may only read the file keeps its locks: 'lslocks'"
+                                  " tells which");
     return err_set(BECK_LIMIT,
                    "%u handles have the file open, which is all there can be: close some ('beck "
                    "ps' lists them)",

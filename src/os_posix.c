@@ -70,7 +70,7 @@ int os_open(const char *path, enum os_open_mode mode, uint32_t permissions, stru
 
 int os_open_nameless(struct os_file *f)
 {
-    const char *folder = getenv("TMPDIR");
+    const char *folder = secure_getenv("TMPDIR");
     char path[4096];
     (void)snprintf(path, sizeof path, "%s/beck-XXXXXX", folder != NULL ? folder : "/tmp");
     *f = (struct os_file){.fd = os_above_stdio(mkostemp(path, O_CLOEXEC))};
@@ -100,6 +100,14 @@ int os_owner(const char *path, struct os_owner *owner)
     if (stat(path, &st) < 0) return os_fail("stat");
     *owner = (struct os_owner){.user = st.st_uid, .mode = st.st_mode & 07777};
     return 0;
+}
+
+bool os_linked_by_others(const char *path, const struct os_file *f)
+{
+    struct stat name, file;
+    if (lstat(path, &name) < 0 || fstat(f->fd, &file) < 0) return true;
+    if (S_ISLNK(name.st_mode)) return name.st_uid != geteuid() && name.st_uid != 0;
+    return name.st_ino != file.st_ino || name.st_dev != file.st_dev; /* it was one a moment ago */
 }
 
 int os_still_there(const char *path, const struct os_file *f)
