@@ -273,15 +273,22 @@ bool batch_intact(const uint8_t *data, const struct batch *batch)
 void batch_unpacker_free(struct batch_unpacker *u)
 {
     codec_free(&u->tools);
+    buf_free(&u->packed);
     buf_free(&u->records);
     u->user = NULL;
 }
 
+/* `data` may be mapped, and others may write it: a codec that reads a length twice, to check it and
+ * to use it, could be led behind its buffer. So it gets a copy. */
 static int unpack(struct batch_walk *walk, const uint8_t *data, const struct batch *batch,
                   struct batch_unpacker *u, uint64_t limit)
 {
-    int rc = codec_decompress(&u->tools, batch_codec(batch), data + BATCH_HEADER_BYTES,
-                              batch->bytes - BATCH_HEADER_BYTES, (size_t)limit, &u->records);
+    int rc = buf_reserve(&u->packed, batch->bytes); /* never none: a pointer to nothing is one */
+    if (rc < 0) return rc;
+    size_t bytes = batch->bytes - BATCH_HEADER_BYTES;
+    memcpy(u->packed.data, data + BATCH_HEADER_BYTES, bytes);
+    rc = codec_decompress(&u->tools, batch_codec(batch), u->packed.data, bytes, (size_t)limit,
+                          &u->records);
     if (rc == 0 && batch->count > u->records.size / BATCH_RECORD_BYTES_MIN)
         rc = err_set(BECK_CORRUPT, "it has no room for its %" PRIu32 " records", batch->count);
     if (rc < 0) return err_context(rc, "batch at offset %" PRId64, batch->base_offset);

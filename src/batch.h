@@ -66,6 +66,7 @@ struct batch_walk {
 /* What a compressed batch is decompressed into. Its records live there until the next one. */
 struct batch_unpacker {
     struct codec_tools tools;
+    struct buf packed; /* a copy, which nobody else can change */
     struct buf records;
     const void *user; /* whose batch it is, for those who share it */
 };

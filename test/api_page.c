@@ -8,15 +8,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#if defined(__SANITIZE_THREAD__)
-#define OWN_MMAP 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define OWN_MMAP 1 /* the sanitizer's, which this one cannot stand in for */
-#endif
-#endif
-
-#ifndef OWN_MMAP
+#ifndef TEST_THREAD_SANITIZED /* it has an mmap of its own */
 long __sysconf(int name);
 void *mmap64(void *at, size_t bytes, int prot, int flags, int fd, off64_t offset);
 
@@ -151,7 +143,7 @@ Suite *suite(void)
     Suite *s = suite_create("page");
     TCase *c = tcase_create("page");
     tcase_set_timeout(c, 60);
-#ifndef OWN_MMAP
+#ifndef TEST_THREAD_SANITIZED
     tcase_add_loop_test(c, blocks_inside_of_pages, 0, 6); /* 16, 32 and 64 KiB; disk and memory */
 #else
     printf("skipped blocks_inside_of_pages: ThreadSanitizer has an mmap of its own\n");

@@ -1,6 +1,10 @@
 /* codec_test.c -- codecs: what Kafka compressed, round trips, limits, damage, bombs */
+#include <dlfcn.h>
 #include <string.h>
 #include <sys/resource.h>
+#ifdef BECK_WITH_SNAPPY
+#include <snappy-c.h>
+#endif
 
 #include "batch.h"
 #include "bytes.h"
@@ -330,6 +334,44 @@ START_TEST(a_batch_with_too_many_records_is_damaged)
 }
 END_TEST
 
+/* ---- Bytes that somebody else may change ---- */
+
+#ifdef BECK_WITH_SNAPPY
+static uint8_t mapped[4096]; /* stands for a page of the file */
+static int unpacked_in_place, unpacked;
+
+/* It reads its length three times: to check it, to check it against the room, and to use it. */
+snappy_status snappy_uncompress(const char *data, size_t bytes, char *to, size_t *room)
+{
+    snappy_status (*real)(const char *, size_t, char *, size_t *);
+    void *next = dlsym(RTLD_NEXT, "snappy_uncompress");
+    memcpy(&real, &next, sizeof real);
+    unpacked++;
+    unpacked_in_place += (uintptr_t)data - (uintptr_t)mapped < sizeof mapped;
+    return real(data, bytes, to, room);
+}
+
+/* The file is mapped, and who may write it may be malicious: codecs are given a copy, so that what
+ * they checked is what they use. */
+START_TEST(codecs_never_see_the_file)
+{
+    struct batch_unpacker u = {.user = NULL};
+    struct batch_walk walk;
+    struct batch b;
+    size_t bytes;
+    uint8_t *data = from_hex(kafka[CODEC_SNAPPY], &bytes);
+    ck_assert_uint_le(bytes, sizeof mapped);
+    memcpy(mapped, data, bytes);
+    ck_assert_int_eq(batch_parse(mapped, bytes, &b), BECK_OK);
+    ck_assert_int_eq(batch_walk_begin(&walk, mapped, &b, &u, 4096), BECK_OK);
+    ck_assert_int_gt(unpacked, 0);
+    ck_assert_int_eq(unpacked_in_place, 0);
+    batch_unpacker_free(&u);
+    free(data);
+}
+END_TEST
+#endif
+
 Suite *suite(void)
 {
     Suite *s = suite_create("codec");
@@ -343,6 +385,9 @@ Suite *suite(void)
     test_add_short_of_memory(c, no_memory_is_not_damage, CODEC_GZIP, CODEC_COUNT);
     tcase_add_test(c, snappy_claims_are_not_believed);
     tcase_add_test(c, a_missing_codec_is_named);
+#ifdef BECK_WITH_SNAPPY
+    tcase_add_test(c, codecs_never_see_the_file);
+#endif
     suite_add_tcase(s, c);
     return s;
 }

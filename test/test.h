@@ -47,6 +47,13 @@ static inline const char *test_folder(void)
 #define TEST_SANITIZED 1
 #endif
 #endif
+#if defined(__SANITIZE_THREAD__)
+#define TEST_THREAD_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TEST_THREAD_SANITIZED 1
+#endif
+#endif
 #ifdef TEST_SANITIZED
 #define test_add_short_of_memory(c, t, from, to)                                                   \
     ((void)(c), (void)(t), (void)printf("skipped " #t ": a sanitizer cannot be short of memory\n"))
