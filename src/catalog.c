@@ -108,15 +108,18 @@ static int frame_in_window(struct catalog *cat, const struct segment_place *plac
                            const uint8_t **data)
 {
     struct buf *w = &cat->window;
-    uint64_t left = place_bytes(place) < at->position ? 0 : place_bytes(place) - at->position;
     bool inside = place->id == cat->segment.id && w->size > 0 && at->position >= cat->window_from &&
                   at->position < cat->window_from + w->size;
     uint64_t want = WINDOW_BYTES;
     int rc;
     for (int tries = inside ? 0 : 1; tries < 3; tries++) {
         if (tries > 0) {
+            uint64_t there = place_bytes(place);
+            if ((rc = file_segment_there(cat->file, place, &there)) < 0) return rc;
+            uint64_t left = there < at->position ? 0 : there - at->position;
             uint64_t bytes = min_u64(max_u64(want, WINDOW_BYTES), left);
             w->size = 0;
+            if (bytes == 0) return 0;
             if ((rc = buf_reserve(w, (size_t)bytes)) < 0) return rc;
             if ((rc = file_read_segment(cat->file, place, at->position, w->data, (size_t)bytes)) <
                 0)
@@ -202,13 +205,9 @@ static int load_root(struct catalog *cat, const struct superblock *super)
 static int intact_behind(struct catalog *cat, const struct segment_place *place,
                          struct log_position at)
 {
-    uint64_t size = 0;
-    int rc = os_size(&cat->file->os, &size);
-    if (rc < 0) return rc;
-    /* The file may end first: what is not there is neither read nor paid for. */
-    uint64_t left = size > place_at(place) ? size - place_at(place) : 0;
-    uint64_t bytes = min_u64(place_bytes(place), left);
-    if (bytes == 0) return 0;
+    uint64_t bytes = place_bytes(place);
+    int rc = file_segment_there(cat->file, place, &bytes);
+    if (rc < 0 || bytes == 0) return rc;
     uint8_t *data = malloc((size_t)bytes);
     if (data == NULL) return err_set(BECK_NOMEM, "out of memory");
     rc = file_read_segment(cat->file, place, 0, data, (size_t)bytes);
@@ -674,10 +673,11 @@ int catalog_mark_unclean(struct catalog *cat)
 static int catalog_write_again(struct catalog *cat, const struct segment_place *place,
                                uint64_t from, uint64_t to)
 {
-    uint8_t *data = from < to ? malloc((size_t)(to - from)) : NULL;
-    if (from >= to) return 0;
+    int rc = file_segment_there(cat->file, place, &to);
+    if (rc < 0 || from >= to) return rc;
+    uint8_t *data = malloc((size_t)(to - from));
     if (data == NULL) return err_set(BECK_NOMEM, "out of memory");
-    int rc = file_read_segment(cat->file, place, from, data, (size_t)(to - from));
+    rc = file_read_segment(cat->file, place, from, data, (size_t)(to - from));
     if (rc == 0) rc = write_stable(cat, place, from, data, (size_t)(to - from));
     free(data);
     return rc;

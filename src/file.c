@@ -372,6 +372,15 @@ int file_read_segment(const struct file *f, const struct segment_place *place, u
                    place_at(place) + from);
 }
 
+int file_segment_there(const struct file *f, const struct segment_place *place, uint64_t *bytes)
+{
+    uint64_t size = 0;
+    int rc = os_size(&f->os, &size);
+    uint64_t there = size > place_at(place) ? size - place_at(place) : 0;
+    *bytes = min_u64(*bytes, min_u64(there, place_bytes(place)));
+    return rc;
+}
+
 /* A file that is copied on write must not fill its disk: a store into the coordination area that
  * finds no space ends the process. */
 static int leave_room(const struct file *f, uint64_t bytes)

@@ -59,8 +59,10 @@ void index_write(struct coord *c, const struct segment_place *place, uint64_t ba
 {
     struct buf index = {0};
     struct os_map map;
-    uint64_t at = align_up(end, FRAME_ALIGN);
+    uint64_t at = align_up(end, FRAME_ALIGN), size = 0;
     *index_at = *index_bytes = 0;
+    /* of what a SEAL only claims no page can be touched */
+    if (os_size(c->file, &size) < 0 || size < place_at(place) + end) return;
     if (os_map(c->file, place_at(place), end, false, &map) < 0) return;
     int rc = index_build(place, base_offset, map.data, end, &index);
     os_unmap(&map);

@@ -161,14 +161,8 @@ int log_scan_segment(const struct file *f, const struct segment_place *place, ui
     scan->end = log_begin(base_offset);
     scan->max_timestamp = -1;
     scan->durable = durable;
-    end = min_u64(end, place_bytes(place));
-
-    /* The file may end before the segment does: do not read, or allocate for, what is not there. */
-    uint64_t size;
-    int rc = os_size(&f->os, &size);
-    if (rc < 0) return rc;
-    end = size <= place_at(place) ? 0 : min_u64(end, size - place_at(place));
-    if (end <= SEGMENT_HEADER_BYTES) return 0;
+    int rc = file_segment_there(f, place, &end);
+    if (rc < 0 || end <= SEGMENT_HEADER_BYTES) return rc;
 
     uint8_t *data = malloc((size_t)end);
     if (data == NULL) return err_set(BECK_NOMEM, "out of memory");

@@ -168,10 +168,11 @@ static uint64_t frames_end(const struct reader *r)
 static int fetch(struct reader *r, uint64_t bytes)
 {
     uint64_t end = frames_end(r);
+    int rc = file_segment_there(r->cat->file, &r->segment.place, &end);
     uint64_t left = r->at.position < end ? end - r->at.position : 0;
     bytes = min_u64(max_u64(bytes, READ_CHUNK_BYTES), left);
     r->window.size = 0;
-    int rc = buf_reserve(&r->window, (size_t)bytes);
+    if (rc == 0) rc = buf_reserve(&r->window, (size_t)bytes);
     if (rc == 0 && bytes > 0)
         rc = file_read_segment(r->cat->file, &r->segment.place, r->at.position, r->window.data,
                                (size_t)bytes);
@@ -247,20 +248,22 @@ static int leave_or_resync(struct reader *r, uint64_t visible)
         return 0;
     }
     struct log_position behind = r->at;
-    uint64_t limit = now.sealed ? now.next : visible, end = frames_end(r);
+    uint64_t limit = now.sealed ? now.next : visible, end = frames_end(r), held = end;
     const uint8_t *data = r->map.data;
     struct buf copy = {0};
     if (r->pin == NO_PIN) {
-        if ((rc = buf_reserve(&copy, (size_t)end)) < 0) return rc;
-        if ((rc = file_read_segment(r->cat->file, &r->segment.place, 0, copy.data, (size_t)end)) <
-            0) {
+        rc = file_segment_there(r->cat->file, &r->segment.place, &held);
+        if (rc == 0) rc = buf_reserve(&copy, (size_t)held);
+        if (rc == 0)
+            rc = file_read_segment(r->cat->file, &r->segment.place, 0, copy.data, (size_t)held);
+        if (rc < 0) {
             buf_free(&copy);
             return rc;
         }
         data = copy.data;
     }
     uint64_t from = max_u64(r->next, r->at.next);
-    if (log_resync(&r->segment.place, &behind, data, end, limit))
+    if (log_resync(&r->segment.place, &behind, data, held, limit))
         r->at = behind;
     else
         r->at = (struct log_position){now.sealed ? (uint32_t)end : r->at.position, 0, limit, false};

@@ -303,18 +303,21 @@ static int make_stable(struct recovery *r, const struct survivor *s)
 {
     struct file *f = r->cat->file;
     struct os_map map;
-    int rc = file_repair_header(f, &s->place, s->topic, s->partition, s->base);
+    uint64_t end = s->end;
+    int rc = file_segment_there(f, &s->place, &end);
+    if (rc < 0 || end == 0) return rc;
+    rc = file_repair_header(f, &s->place, s->topic, s->partition, s->base);
     if (rc < 0 || !s->sync) return rc;
     if (r->residue != RESIDUE_NONE) {
-        uint8_t *data = malloc(s->end);
+        uint8_t *data = malloc(end);
         if (data == NULL) return err_set(BECK_NOMEM, "out of memory");
-        rc = file_read_segment(f, &s->place, 0, data, s->end);
-        if (rc == 0) rc = os_write(&f->os, data, s->end, place_at(&s->place));
+        rc = file_read_segment(f, &s->place, 0, data, end);
+        if (rc == 0) rc = os_write(&f->os, data, end, place_at(&s->place));
         free(data);
     }
-    if (rc == 0) rc = os_map(&f->os, place_at(&s->place), place_bytes(&s->place), true, &map);
+    if (rc == 0) rc = os_map(&f->os, place_at(&s->place), end, true, &map);
     if (rc < 0) return rc;
-    rc = os_map_sync(&map, 0, min_u64(s->end, map.bytes));
+    rc = os_map_sync(&map, 0, end);
     os_unmap(&map);
     return rc;
 }

@@ -2,7 +2,10 @@
 #include "recover.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -103,6 +106,112 @@ static bool run(void (*body)(const struct life *life), const struct life *life)
     ck_assert(WIFSIGNALED(status) ? WTERMSIG(status) == SIGKILL : WEXITSTATUS(status) == 0);
     return WIFSIGNALED(status);
 }
+
+/* ---- Files that claim more than they have ---- */
+
+#define CLAIMED_BLOCKS (SEGMENT_BYTES_LIMIT / BLOCK_BYTES)
+#define CLAIMED_AT 1000u /* its first block: far behind the end of the file */
+
+/* The catalog names a segment of 1 GiB of which there is not a byte, sealed behind ten records. */
+static void claims_a_segment(struct beck *db)
+{
+    const struct topic_picture *t = picture_topic_by_name(&db->cat.picture, "t");
+    struct segment_place place = {
+        .id = db->cat.picture.next_segment, .block = CLAIMED_AT, .blocks = CLAIMED_BLOCKS};
+    struct entry claim[] = {
+        {.type = ENTRY_ADD, .topic = t->id, .place = place},
+        {.type = ENTRY_SEAL, .place = place, .next_offset = 10},
+        {.type = ENTRY_TAIL, .topic = t->id, .next_offset = 10}};
+    claim[1].end = CLAIMED_BLOCKS * BLOCK_BYTES - FRAME_ALIGN;
+    if (catalog_append(&db->cat, claim, 3) < 0) _exit(7);
+}
+
+/* The catalog goes on in a segment of 1 GiB; a frame in it says that it fills it. */
+static void claims_a_spare(struct beck *db, bool frame)
+{
+    struct segment_place place = {.id = db->cat.picture.next_segment,
+                                  .block = CLAIMED_AT,
+                                  .blocks = CLAIMED_BLOCKS};
+    struct entry claim = {.type = ENTRY_LINK, .place = place};
+    uint8_t bytes[FRAME_BYTES + BATCH_HEADER_BYTES] = {0};
+    struct frame f = {.length = CLAIMED_BLOCKS * BLOCK_BYTES - 256};
+    if (catalog_append(&db->cat, &claim, 1) < 0) _exit(7);
+    f.guard = frame_guard(&place, SEGMENT_HEADER_BYTES, &f, bytes + FRAME_BYTES);
+    frame_encode(&f, bytes);
+    if (frame && os_write(&db->file.os, bytes, sizeof bytes,
+                          place_at(&place) + SEGMENT_HEADER_BYTES) < 0)
+        _exit(8);
+}
+
+/* `life->records` says what is claimed. */
+static void claim(const struct life *life)
+{
+    beck *db;
+    beck_topic *topic;
+    if (beck_open(path, &options, &db) != BECK_OK ||
+        beck_topic_open(db, "t", NULL, &topic) != BECK_OK || catalog_lock(&db->cat) < 0)
+        _exit(4);
+    if (life->records == 0)
+        claims_a_segment(db);
+    else
+        claims_a_spare(db, life->records == 2);
+    /* Of no known boot: then what the area says counts everywhere. */
+    memset(coord_header(&db->coord)->boot_id, 0, 16);
+    coord_note_suspects(&db->coord);
+    kill(getpid(), SIGKILL);
+}
+
+/* Everything there is to read, which is nothing. */
+static void read_nothing(beck *db)
+{
+    const char *topic = "t";
+    const beck_record *records;
+    size_t count;
+    beck_consumer_config config = {.size = sizeof config, .topics = &topic, .topic_count = 1};
+    beck_consumer *consumer;
+    int rc = beck_consumer_open(db, &config, &consumer);
+    do rc = rc < 0 ? rc : beck_poll(consumer, 10, 0, &records, &count);
+    while (rc == BECK_EVENT);
+    if (rc < 0 || count > 0) _exit(9);
+    beck_consumer_close(consumer);
+}
+
+/* With less memory than was claimed. */
+static void open_a_claim(const struct life *life)
+{
+    beck_options readonly = options;
+    beck_check_summary sum = {.size = sizeof sum};
+    struct rlimit limit = {UINT64_C(400) << 20, UINT64_C(400) << 20};
+    beck *db;
+    readonly.flags |= BECK_OPEN_READONLY;
+    if (setrlimit(RLIMIT_AS, &limit) < 0) _exit(3);
+    int rc = beck_open(path, &readonly, &db);
+    if (rc == BECK_OK) read_nothing(db);
+    if (rc == BECK_OK && beck_check(db, NULL, NULL, NULL, &sum) == BECK_NOMEM) _exit(4);
+    (void)beck_close(db);
+    (void)life;
+    _exit(rc == BECK_OK ? 0 : 5);
+}
+
+/* In a copy, where nothing is believed: neither memory nor disk is spent on bytes that are not
+ * there, and none of them is touched in a mapping. */
+START_TEST(what_is_only_claimed_costs_nothing)
+{
+    struct stat st;
+    char copy[600], command[1300];
+    ck_assert(run(claim, &(struct life){.records = (uint32_t)_i}));
+    snprintf(copy, sizeof copy, "%.500s.copy", path);
+    snprintf(command, sizeof command, "cp --sparse=always %.500s %s", path, copy);
+    ck_assert_int_eq(system(command), 0);
+    memcpy(path, copy, sizeof copy);
+    ck_assert(!run(open_a_claim, &(struct life){0}));
+    beck *db = open_db();
+    if (_i == 0) read_nothing(db);
+    ck_assert_int_eq(beck_close(db), BECK_OK);
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_lt(st.st_blocks * 512, 40 << 20);
+}
+END_TEST
 
 /* ---- Damaging files ---- */
 
@@ -503,6 +612,7 @@ Suite *suite(void)
     test_add_linux(c, a_recovery_proves_nothing_about_earlier_segments, NO_BOOT_ID);
     tcase_add_test(c, headers_are_made_good);
     tcase_add_test(c, a_clean_file_is_believed);
+    test_add_short_of_memory(c, what_is_only_claimed_costs_nothing, 0, 3);
     suite_add_tcase(s, c);
     return s;
 }
