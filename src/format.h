@@ -133,6 +133,7 @@ enum entry_type {
     ENTRY_IDS = 9
 };
 #define SETTINGS_BYTES_MAX 4096u
+#define TOPIC_NAME_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 #define ENTRY_BYTES_MAX (24u + BECK_TOPIC_NAME_MAX + SETTINGS_BYTES_MAX)
 
 struct entry {

@@ -221,13 +221,19 @@ static int topic_set(struct topic_picture *t, const struct entry *e)
     return rc;
 }
 
+/* Names are printed, in messages too, and become parts of paths and patterns of others. */
+static bool name_possible(const char *name, size_t bytes)
+{
+    return strspn(name, TOPIC_NAME_CHARACTERS) == bytes && strcmp(name, ".") != 0 &&
+           strcmp(name, "..") != 0;
+}
+
 static int apply_topic(struct picture *p, const struct entry *e)
 {
     struct topic_picture *t = picture_topic_by_id(p, e->topic);
     if (p->partitions + e->partitions > PARTITIONS_TOTAL_MAX)
         return err_set(BECK_LIMIT, "a file can have %u partitions in all", PARTITIONS_TOTAL_MAX);
-    if (e->topic < TOPIC_USER_FIRST || e->partitions == 0 || e->partitions > BECK_PARTITIONS_MAX ||
-        memchr(e->name, 0, e->name_bytes) != NULL)
+    if (e->topic < TOPIC_USER_FIRST || e->partitions == 0 || e->partitions > BECK_PARTITIONS_MAX)
         return err_set(BECK_CORRUPT, "catalog: topic %llu, %u partitions",
                        (unsigned long long)e->topic, e->partitions);
     if (t != NULL) {
@@ -245,6 +251,9 @@ static int apply_topic(struct picture *p, const struct entry *e)
     t->id = e->topic;
     t->name = text_copy(e->name, e->name_bytes);
     int rc = t->name == NULL ? err_set(BECK_NOMEM, "out of memory") : topic_set(t, e);
+    if (rc == 0 && !name_possible(t->name, e->name_bytes))
+        rc = err_set(BECK_CORRUPT, "catalog: topic %llu has an impossible name",
+                     (unsigned long long)e->topic);
     if (rc == 0 && picture_topic_by_name(p, t->name) != NULL)
         rc = err_set(BECK_CORRUPT, "catalog: two topics are called %s", t->name);
     if (rc == 0) rc = topic_insert(p, t);

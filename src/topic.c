@@ -20,7 +20,7 @@
 static int check_name(const char *name)
 {
     size_t n = strlen(name);
-    size_t good = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+    size_t good = strspn(name, TOPIC_NAME_CHARACTERS);
     if (n == 0) return err_set(BECK_INVALID, "a topic name must not be empty");
     if (n > BECK_TOPIC_NAME_MAX)
         return err_set(BECK_INVALID, "a topic name of %zu characters: at most %u are allowed", n,

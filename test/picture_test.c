@@ -121,6 +121,16 @@ START_TEST(impossible_topics_are_refused)
     ck_assert_int_eq(topic(T2, "u", BECK_PARTITIONS_MAX + 1, ""), BECK_CORRUPT);
     ck_assert_int_eq(topic(TOPIC_USER_FIRST - 1, "u", 1, ""), BECK_CORRUPT);
     ck_assert_int_eq(topic(T2, "u", 1, "segment.bytes=1"), BECK_CORRUPT);
+    static const char *const names[] = {".", "..", "a/b", "a b", "\x1b[2J", "\xc3\xa4", "a\n"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        ck_assert_int_eq(topic(T2, names[i], 1, ""), BECK_CORRUPT);
+    ck_assert_int_eq(apply((struct entry){.type = ENTRY_TOPIC,
+                                          .topic = T2,
+                                          .partitions = 1,
+                                          .name = "a\0b",
+                                          .name_bytes = 3,
+                                          .settings = ""}),
+                     BECK_CORRUPT);
     ck_assert_int_eq(delete_topic(T2), BECK_CORRUPT);
     ck_assert_int_eq(apply((struct entry){.type = ENTRY_LINK}), BECK_CORRUPT);
     ck_assert_uint_eq(p.topics, 1);
