@@ -153,7 +153,7 @@ typedef struct beck_options {
     /* how long to wait for others opening or closing the file; 0 = 10000 */
     uint32_t busy_timeout_ms;
     uint32_t application_id; /* stored in a new file: whose it is; 0 = nobody's */
-    uint32_t file_mode; /* permissions of a new file before umask, at most 0777; 0 = 0644 */
+    uint32_t file_mode;      /* permissions of a new file before umask, at most 0777; 0 = 0644 */
     /* What time it is, in milliseconds since 1970, for this handle: timestamps of records without
      * one, and settings in milliseconds such as flush.ms. NULL = the system's clock. Called by any
      * thread that uses the handle, never for timeouts, which are real time. */

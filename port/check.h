@@ -1,4 +1,4 @@
-/* check.h -- stands in for Check where a machine is emulated: Debian has no libcheck to cross-compile
+/* check.h -- stands in for Check on emulated machines: Debian has no libcheck to cross-compile with
  *
  * Just what the tests of test/ use, with the meaning of Check's own: each test runs in a process
  * of its own with a time limit, CK_RUN_CASE picks one case, and the summary is the line that

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""files.py MACHINE... -- files made on one kind of machine are read, appended to and recovered on others
+"""files.py MACHINE... -- files of one kind of machine: read, appended to and recovered on others
 
 Each machine's programs stand in build/port/MACHINE and run under qemu-user; this machine's own are
 `native`. test/worker/golden.c has its own clock and chance, so that the same work gives the same
@@ -60,7 +60,7 @@ def same_bytes(one, other):
         b = file.read()
     assert len(a) == len(b) and owned(one) == owned(other), (one, len(a), other, len(b))
     for start, end in owned(one):
-        assert a[start:end] == b[start:end], "%s and %s differ in [%d, %d)" % (one, other, start, end)
+        assert a[start:end] == b[start:end], (one, other, "differ in", start, end)
 
 
 def unchanged(path, work):

@@ -177,9 +177,9 @@ int coord_may_be_shared(struct coord *c)
     return os_populate(&c->rw, 0, c->rw.bytes);
 }
 
-/* The words of a build with another layout, or of a machine with another byte order, cannot be read:
- * a sync may have failed. Who does not know the boot cannot ask the device either, and believes in
- * an intent. An area that was only begun has no layout yet. */
+/* The words of a build with another layout, or of a machine with another byte order, cannot be
+ * read: a sync may have failed. Who does not know the boot cannot ask the device either, and
+ * believes in an intent. An area that was only begun has no layout yet. */
 static enum residue foreign_residue(const struct coord_header *h, bool boot_known)
 {
     if (atomic_load(&h->magic) == 0) return RESIDUE_NONE;

@@ -34,7 +34,8 @@ void *mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset)
     if (!aligned((uintptr_t)offset)) return MAP_FAILED;
     /* The kernel would map whole pages, at a whole page. */
     size_t span = (bytes + (size_t)page - 1) / (size_t)page * (size_t)page;
-    uint8_t *room = mmap64(NULL, span + (size_t)page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *room =
+        mmap64(NULL, span + (size_t)page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (room == MAP_FAILED) return room;
     uint8_t *begin = room + ((size_t)page - (uintptr_t)room % (uintptr_t)page) % (size_t)page;
     mappings++;

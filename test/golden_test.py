@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""golden_test.py -- files of every release are read, checked and appended to, by library and companion
+"""golden_test.py -- files of every release: read, checked, appended to, by library and companion
 
-test/golden/VERSION/NAME.beck.gz is a file as that version wrote it, NAME.txt what must be read from
-it for ever. The text is compared with what the library reads, read-only and after recovery, and with
-what tool/beckdump.py reads, which shares no code with it."""
+test/golden/VERSION/NAME.beck.gz is a file as that version wrote it, NAME.txt what must be read
+from it for ever. The text is compared with what the library reads, read-only and after recovery,
+and with what tool/beckdump.py reads, which shares no code with it."""
 import base64
 import glob
 import gzip

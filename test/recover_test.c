@@ -118,10 +118,9 @@ static void claims_a_segment(struct beck *db)
     const struct topic_picture *t = picture_topic_by_name(&db->cat.picture, "t");
     struct segment_place place = {
         .id = db->cat.picture.next_segment, .block = CLAIMED_AT, .blocks = CLAIMED_BLOCKS};
-    struct entry claim[] = {
-        {.type = ENTRY_ADD, .topic = t->id, .place = place},
-        {.type = ENTRY_SEAL, .place = place, .next_offset = 10},
-        {.type = ENTRY_TAIL, .topic = t->id, .next_offset = 10}};
+    struct entry claim[] = {{.type = ENTRY_ADD, .topic = t->id, .place = place},
+                            {.type = ENTRY_SEAL, .place = place, .next_offset = 10},
+                            {.type = ENTRY_TAIL, .topic = t->id, .next_offset = 10}};
     claim[1].end = CLAIMED_BLOCKS * BLOCK_BYTES - FRAME_ALIGN;
     if (catalog_append(&db->cat, claim, 3) < 0) _exit(7);
 }
@@ -129,17 +128,16 @@ static void claims_a_segment(struct beck *db)
 /* The catalog goes on in a segment of 1 GiB; a frame in it says that it fills it. */
 static void claims_a_spare(struct beck *db, bool frame)
 {
-    struct segment_place place = {.id = db->cat.picture.next_segment,
-                                  .block = CLAIMED_AT,
-                                  .blocks = CLAIMED_BLOCKS};
+    struct segment_place place = {
+        .id = db->cat.picture.next_segment, .block = CLAIMED_AT, .blocks = CLAIMED_BLOCKS};
     struct entry claim = {.type = ENTRY_LINK, .place = place};
     uint8_t bytes[FRAME_BYTES + BATCH_HEADER_BYTES] = {0};
     struct frame f = {.length = CLAIMED_BLOCKS * BLOCK_BYTES - 256};
     if (catalog_append(&db->cat, &claim, 1) < 0) _exit(7);
     f.guard = frame_guard(&place, SEGMENT_HEADER_BYTES, &f, bytes + FRAME_BYTES);
     frame_encode(&f, bytes);
-    if (frame && os_write(&db->file.os, bytes, sizeof bytes,
-                          place_at(&place) + SEGMENT_HEADER_BYTES) < 0)
+    if (frame &&
+        os_write(&db->file.os, bytes, sizeof bytes, place_at(&place) + SEGMENT_HEADER_BYTES) < 0)
         _exit(8);
 }
 

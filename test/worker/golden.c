@@ -338,6 +338,8 @@ int main(int argc, char **argv)
     if (argc >= 3 && strcmp(what, "dump") == 0) return dump(argv[2], argc == 4);
     if (argc == 3 && strcmp(what, "append") == 0) return append(argv[2], false);
     if (argc == 3 && strcmp(what, "crash") == 0) return append(argv[2], true);
-    fprintf(stderr, "usage: golden make KIND FILE | leave, append or crash FILE | dump FILE [write]\n");
+    fprintf(stderr, "usage: golden make KIND FILE\n"
+                    "       golden leave|append|crash FILE\n"
+                    "       golden dump FILE [write]\n");
     return 2;
 }

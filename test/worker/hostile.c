@@ -1,7 +1,7 @@
 /* hostile.c -- somebody who may only read a file, and uses that against those who write it
  *
- *     hostile locks FILE FROM LENGTH    shared locks on these bytes (0 = all there are), flock, and a
- *                                       mapping of the file, until it is killed
+ *     hostile locks FILE FROM LENGTH    shared locks on these bytes (0 = all there are), flock, and
+ *                                       a mapping of the file, until it is killed
  *     hostile wakes FILE                wakes everybody who sleeps on a word of the file, and moves
  *                                       sleepers to a word of his own, until it is killed
  *
