@@ -12,6 +12,8 @@ enum codec { CODEC_NONE, CODEC_GZIP, CODEC_SNAPPY, CODEC_LZ4, CODEC_ZSTD, CODEC_
 
 /* 0, or UNSUPPORTED with words about what is missing. */
 BECK_PRIVATE int codec_check(unsigned codec);
+/* The same for who wants to compress, with a library that is known to do so wrongly somewhere. */
+BECK_PRIVATE int codec_check_compress(unsigned codec);
 
 /* What the libraries like to keep from one use to the next; zeros at first. One thread at a time.
  */

@@ -87,7 +87,7 @@ int beck_compression_check(uint32_t compression)
         return 0;
     if (compression > BECK_COMPRESSION_PRODUCER)
         return err_set(BECK_INVALID, "%u is no compression", compression);
-    return codec_check(compression - BECK_COMPRESSION_NONE);
+    return codec_check_compress(compression - BECK_COMPRESSION_NONE);
 }
 
 int topic_create(struct beck *db, const char *name, const beck_topic_config *config)
@@ -370,7 +370,7 @@ static int prepare_append(struct beck_topic *t, uint32_t partition, uint32_t com
     *bytes_max = t->config.max_message_bytes;
     if (LIKELY(codec == CODEC_NONE)) return 0;
     *bytes_max = batch_unpacked_max(*bytes_max);
-    rc = codec_check(codec);
+    rc = codec_check_compress(codec);
     return rc < 0 ? err_context(rc, "topic %s", t->name) : 0;
 }
 

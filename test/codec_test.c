@@ -339,8 +339,10 @@ END_TEST
 #ifdef BECK_WITH_SNAPPY
 static uint8_t mapped[4096]; /* stands for a page of the file */
 static int unpacked_in_place, unpacked;
+static bool snappy_breaks;
 
-/* It reads its length three times: to check it, to check it against the room, and to use it. */
+/* In the library's place. It reads its length three times: to check it, to check it against the
+ * room, and to use it. */
 snappy_status snappy_uncompress(const char *data, size_t bytes, char *to, size_t *room)
 {
     snappy_status (*real)(const char *, size_t, char *, size_t *);
@@ -348,8 +350,22 @@ snappy_status snappy_uncompress(const char *data, size_t bytes, char *to, size_t
     memcpy(&real, &next, sizeof real);
     unpacked++;
     unpacked_in_place += (uintptr_t)data - (uintptr_t)mapped < sizeof mapped;
-    return real(data, bytes, to, room);
+    snappy_status rc = real(data, bytes, to, room);
+    if (snappy_breaks) to[*room / 2] ^= 1;
+    return rc;
 }
+
+/* A library that loses what it compresses, as one does on big-endian machines, is not used. */
+START_TEST(a_codec_that_loses_data_is_not_used)
+{
+    snappy_breaks = _i != 0;
+    for (int tries = 0; tries < 2; tries++) {
+        ck_assert_int_eq(codec_check_compress(CODEC_SNAPPY), _i == 0 ? BECK_OK : BECK_UNSUPPORTED);
+        if (_i != 0) ck_assert_ptr_nonnull(strstr(err_message(), "another codec"));
+    }
+    ck_assert_int_eq(codec_check(CODEC_SNAPPY), BECK_OK); /* what others compressed can be read */
+}
+END_TEST
 
 /* The file is mapped, and who may write it may be malicious: codecs are given a copy, so that what
  * they checked is what they use. */
@@ -387,6 +403,7 @@ Suite *suite(void)
     tcase_add_test(c, a_missing_codec_is_named);
 #ifdef BECK_WITH_SNAPPY
     tcase_add_test(c, codecs_never_see_the_file);
+    tcase_add_loop_test(c, a_codec_that_loses_data_is_not_used, 0, 2);
 #endif
     suite_add_tcase(s, c);
     return s;
