@@ -16,7 +16,7 @@ INSTALL ?= install
 
 PCDIR = $(LIBDIR)/pkgconfig
 CMAKEDIR = $(LIBDIR)/cmake/beck
-DOCS := README.md CHANGELOG.md LICENSE doc/TUTORIAL.md doc/ERRORS.md \
+DOCS := README.md CHANGELOG.md LICENSE SECURITY.md doc/TUTORIAL.md doc/ERRORS.md \
     doc/TESTING-YOUR-APP.md doc/DURABILITY.md doc/FILES.md doc/OPERATING.md doc/FORMAT.md
 EXAMPLE_FILES := $(wildcard example/*.[ch] example/*.py)
 MAN := $(BUILD)/man
