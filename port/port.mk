@@ -63,10 +63,10 @@ $$(PORT_$(1))/beck: $$(BUILD)/beck.c $$(BUILD)/beck.h $$(wildcard shell/*.[ch]) 
 
 .PHONY: port-$(1)
 port-$(1): $$(call pick,$$(PORT_$(1)_UNITS))
-	@EMULATOR=qemu-$(1) LIMIT=420 PORT_SKIPPED=$$(abspath port/skipped) \
+	@EMULATOR=qemu-$(1) LIMIT=1200 PORT_SKIPPED=$$(abspath port/skipped) \
 	    CK_TIMEOUT_MULTIPLIER=$$(PORT_SLOWER) $$(RUN) $$^
 endef
 $(foreach p,native $(PORTS_HERE),$(eval $(call port,$(p))))
 
 port-files: $(foreach p,native $(PORTS_HERE),$(foreach f,golden beck,$(BUILD)/port/$p/$f))
-	@PORTS="$(PORTS_HERE)" LIMIT=420 $(RUN) port/files.py
+	@PORTS="$(PORTS_HERE)" LIMIT=1200 $(RUN) port/files.py

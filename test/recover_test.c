@@ -610,6 +610,9 @@ Suite *suite(void)
     test_add_linux(c, a_recovery_proves_nothing_about_earlier_segments, NO_BOOT_ID);
     tcase_add_test(c, headers_are_made_good);
     tcase_add_test(c, a_clean_file_is_believed);
+    suite_add_tcase(s, c);
+    c = tcase_create("claims");
+    tcase_set_timeout(c, 60);
     test_add_short_of_memory(c, what_is_only_claimed_costs_nothing, 0, 3);
     suite_add_tcase(s, c);
     return s;
