@@ -92,6 +92,13 @@ int os_owner(const char *path, struct os_owner *owner)
     return 0;
 }
 
+bool os_linked_by_others(const char *path, const struct os_file *f)
+{
+    (void)path;
+    (void)f;
+    return false;
+}
+
 int os_still_there(const char *path, const struct os_file *f)
 {
     (void)path;
