@@ -1,0 +1,24 @@
+/* look.h -- everything that can be read of an open file, through the public interface */
+#ifndef LOOK_H
+#define LOOK_H
+
+#include "fuzz.h"
+
+#define LOOK_TOPICS_MAX 24 /* with more topics it is not the whole */
+
+/* What one look saw: the same file gives the same numbers. */
+struct look {
+    uint64_t topics;  /* names, settings, offsets */
+    uint64_t records; /* what each partition holds, from its beginning to its end */
+    uint64_t count;   /* of records */
+    bool whole;       /* everything was read, without an error */
+};
+
+/* List, describe, read from the beginning, seek, and start in every way there is. `flags` are
+ * BECK_CONSUME_*. With `steady` nobody changes the file meanwhile, so that what calls say must fit
+ * together. */
+void look_at_all(beck *db, uint32_t flags, bool steady, struct look *look);
+/* Verify the file; what it returns must fit to what it says. */
+void look_check(beck *db);
+
+#endif
