@@ -11,7 +11,7 @@ struct place {
 static struct reading {
     const beck_topic_info *info;
     uint32_t flags;
-    bool steady;
+    bool sound;
     struct place places[PARTS_MAX];
 } reading;
 
@@ -96,7 +96,7 @@ static bool read_from_beginning(beck *db, struct look *look)
         int64_t at = -1;
         look->records += reading.places[i].sum * (i + 1);
         MUST(beck_position(consumer, info->name, (int32_t)i, &at) == BECK_OK);
-        if (whole && reading.steady) MUST(at == info->partitions[i]->end_offset);
+        if (whole && reading.sound) MUST(at == info->partitions[i]->end_offset);
     }
     beck_consumer_close(consumer);
     return whole;
@@ -149,13 +149,13 @@ static void look_at_topic(beck *db, const char *name, struct look *look)
     read_elsewhere(db, BECK_START_OFFSET, 2);
 }
 
-void look_at_all(beck *db, uint32_t flags, bool steady, struct look *look)
+void look_at_all(beck *db, uint32_t flags, bool sound, struct look *look)
 {
     static char names[LOOK_TOPICS_MAX][BECK_TOPIC_NAME_MAX + 1];
     const beck_topic_info *const *topics;
     beck_stat_info stat = {.size = sizeof stat};
     size_t count = 0;
-    reading = (struct reading){.flags = flags, .steady = steady};
+    reading = (struct reading){.flags = flags, .sound = sound};
     *look = (struct look){.whole = true};
     (void)strlen(beck_recovery_report(db));
     if (beck_stat(db, &stat) < 0 || beck_topic_list(db, &topics, &count) < 0) look->whole = false;
@@ -173,7 +173,7 @@ static int count_finding(void *context, const char *finding)
     return strlen(finding) == 0;
 }
 
-void look_check(beck *db)
+bool look_check(beck *db)
 {
     uint64_t findings = 0;
     beck_check_summary sum = {.size = sizeof sum};
@@ -184,4 +184,5 @@ void look_check(beck *db)
     MUST_DB(db, rc != BECK_OK || (findings == 0 && sum.findings == 0));
     if (beck_handles(db, &handles, &count) == BECK_OK)
         for (size_t i = 0; i < count; i++) MUST(handles[i]->claim_count < 10000);
+    return rc == BECK_OK;
 }

@@ -15,10 +15,10 @@ struct look {
 };
 
 /* List, describe, read from the beginning, seek, and start in every way there is. `flags` are
- * BECK_CONSUME_*. With `steady` nobody changes the file meanwhile, so that what calls say must fit
- * together. */
-void look_at_all(beck *db, uint32_t flags, bool steady, struct look *look);
-/* Verify the file; what it returns must fit to what it says. */
-void look_check(beck *db);
+ * BECK_CONSUME_*. `sound`: beck_check found nothing, and nobody changes the file meanwhile; then what
+ * calls say must fit together. */
+void look_at_all(beck *db, uint32_t flags, bool sound, struct look *look);
+/* Verify the file; what it returns must fit to what it says. True: it is whole. */
+bool look_check(beck *db);
 
 #endif
