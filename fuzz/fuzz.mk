@@ -10,9 +10,10 @@ FUZZ_MUTATOR := $(if $(ENGINE),$(OUT)/fuzz/mutate.o $(OUT)/fuzz/repair.o)
 
 .PHONY: fuzz fuzzers
 
+# Coverage is counted in the library, not in the targets.
 $(OUT)/fuzz/%.o: fuzz/%.c | $(OUT)/fuzz/
 	$(call say) CC $@
-	$(Q)$(CC) $(DEV) -Iinclude -Isrc -c -o $@ $<
+	$(Q)$(CC) $(DEV) $(if $(ENGINE),-fno-sanitize=fuzzer-no-link) -Iinclude -Isrc -c -o $@ $<
 
 $(OUT)/fuzz/open_fuzz $(OUT)/fuzz/race_fuzz: $(FUZZ_MUTATOR)
 $(OUT)/fuzz/%_fuzz: $(OUT)/fuzz/%_fuzz.o $(OUT)/fuzz/replay.o $(FUZZ_HELPERS) $(OUT)/libbeck.a

@@ -2,6 +2,8 @@
 #include "image.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +13,7 @@
 #include "os.h"
 
 enum { HEAD_BYTES = 5, RUN_BYTES = 6, RUN_MAX = UINT16_MAX, ZEROS_BETWEEN = 12 };
+#define FILE_BYTES_MAX (64u << 20)
 
 /* ---- A path ---- */
 
@@ -30,6 +33,9 @@ const char *fuzz_path(void)
              (long)getpid());
     remove_path();
     atexit(remove_path);
+    /* A catalog may say that the file is 64 TiB long; whoever writes to it makes it so. */
+    struct rlimit limit = {FILE_BYTES_MAX, FILE_BYTES_MAX};
+    if (setrlimit(RLIMIT_FSIZE, &limit) < 0 || signal(SIGXFSZ, SIG_IGN) == SIG_ERR) abort();
     return path;
 }
 

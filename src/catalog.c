@@ -205,8 +205,8 @@ static int load_root(struct catalog *cat, const struct superblock *super)
 static int intact_behind(struct catalog *cat, const struct segment_place *place,
                          struct log_position at)
 {
-    uint64_t bytes = place_bytes(place);
-    int rc = file_segment_there(cat->file, place, &bytes);
+    uint64_t bytes;
+    int rc = file_segment_there(cat->file, place, place_bytes(place), &bytes);
     if (rc < 0 || bytes == 0) return rc;
     uint8_t *data = malloc((size_t)bytes);
     if (data == NULL) return err_set(BECK_NOMEM, "out of memory");

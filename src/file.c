@@ -372,12 +372,15 @@ int file_read_segment(const struct file *f, const struct segment_place *place, u
                    place_at(place) + from);
 }
 
-int file_segment_there(const struct file *f, const struct segment_place *place, uint64_t *bytes)
+int file_segment_there(const struct file *f, const struct segment_place *place, uint64_t end,
+                       uint64_t *bytes)
 {
-    uint64_t size = 0;
+    uint64_t size;
     int rc = os_size(&f->os, &size);
-    uint64_t there = size > place_at(place) ? size - place_at(place) : 0;
-    *bytes = min_u64(*bytes, min_u64(there, place_bytes(place)));
+    uint64_t there = rc < 0 || size <= place_at(place) ? 0 : size - place_at(place);
+    end = min_u64(end, place_bytes(place));
+    /* Nobody reads, or pays for, a segment of 1 GiB of which the file has nothing. */
+    *bytes = there == 0 ? 0 : min_u64(end, there + MESSAGE_BYTES_DEFAULT);
     return rc;
 }
 

@@ -161,7 +161,7 @@ int log_scan_segment(const struct file *f, const struct segment_place *place, ui
     scan->end = log_begin(base_offset);
     scan->max_timestamp = -1;
     scan->durable = durable;
-    int rc = file_segment_there(f, place, &end);
+    int rc = file_segment_there(f, place, end, &end);
     if (rc < 0 || end <= SEGMENT_HEADER_BYTES) return rc;
 
     uint8_t *data = malloc((size_t)end);

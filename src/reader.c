@@ -168,7 +168,7 @@ static uint64_t frames_end(const struct reader *r)
 static int fetch(struct reader *r, uint64_t bytes)
 {
     uint64_t end = frames_end(r);
-    int rc = file_segment_there(r->cat->file, &r->segment.place, &end);
+    int rc = file_segment_there(r->cat->file, &r->segment.place, end, &end);
     uint64_t left = r->at.position < end ? end - r->at.position : 0;
     bytes = min_u64(max_u64(bytes, READ_CHUNK_BYTES), left);
     r->window.size = 0;
@@ -252,7 +252,7 @@ static int leave_or_resync(struct reader *r, uint64_t visible)
     const uint8_t *data = r->map.data;
     struct buf copy = {0};
     if (r->pin == NO_PIN) {
-        rc = file_segment_there(r->cat->file, &r->segment.place, &held);
+        rc = file_segment_there(r->cat->file, &r->segment.place, end, &held);
         if (rc == 0) rc = buf_reserve(&copy, (size_t)held);
         if (rc == 0)
             rc = file_read_segment(r->cat->file, &r->segment.place, 0, copy.data, (size_t)held);

@@ -303,8 +303,8 @@ static int make_stable(struct recovery *r, const struct survivor *s)
 {
     struct file *f = r->cat->file;
     struct os_map map;
-    uint64_t end = s->end;
-    int rc = file_segment_there(f, &s->place, &end);
+    uint64_t end;
+    int rc = file_segment_there(f, &s->place, s->end, &end);
     if (rc < 0 || end == 0) return rc;
     rc = file_repair_header(f, &s->place, s->topic, s->partition, s->base);
     if (rc < 0 || !s->sync) return rc;

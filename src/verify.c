@@ -145,15 +145,14 @@ static void check_frames(struct check *c, const struct segment *s, const uint8_t
 
 static int check_segment(struct check *c, const struct segment *s, uint64_t limit)
 {
-    uint64_t size, end = s->sealed ? s->end : place_bytes(&s->place);
-    int rc = os_size(&c->db->file.os, &size);
+    uint64_t end = s->sealed ? s->end : place_bytes(&s->place);
+    int rc = file_segment_there(&c->db->file, &s->place, end, &end);
     if (rc < 0) return rc;
-    if (size < place_at(&s->place) + SEGMENT_HEADER_BYTES) {
+    if (end < SEGMENT_HEADER_BYTES) {
         report(c, "topic %s:%u: segment %llu lies behind the end of the file", c->topic,
                c->partition, (unsigned long long)s->place.id);
         return 0;
     }
-    end = max_u64(min_u64(end, size - place_at(&s->place)), SEGMENT_HEADER_BYTES);
     uint8_t *data = malloc((size_t)end);
     if (data == NULL) return err_set(BECK_NOMEM, "out of memory");
     rc = file_read_segment(&c->db->file, &s->place, 0, data, (size_t)end);
