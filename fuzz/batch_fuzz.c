@@ -140,7 +140,8 @@ static uint32_t make_records(struct fuzz_input *in, beck_record *records)
         uint8_t kind = fuzz_byte(in);
         size_t key = fuzz_byte(in) % 40, value = fuzz_byte(in);
         beck_record *r = &records[count];
-        *r = (beck_record){.timestamp = (int64_t)fuzz_number(in, kind & 1 ? 8 : 2) + 1};
+        *r = (beck_record){.timestamp = (int64_t)fuzz_number(in, kind & 1 ? 8 : 2)};
+        if (r->timestamp == 0) r->timestamp = 1; /* 0 means: now */
         if (kind & 2) r->key = fuzz_bytes(in, &key), r->key_size = (uint32_t)key;
         if (kind & 4) r->value = fuzz_bytes(in, &value), r->value_size = (uint32_t)value;
         if ((kind & 8) == 0) continue;

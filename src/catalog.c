@@ -205,13 +205,10 @@ static int load_root(struct catalog *cat, const struct superblock *super)
 static int intact_behind(struct catalog *cat, const struct segment_place *place,
                          struct log_position at)
 {
+    uint8_t *data;
     uint64_t bytes;
-    int rc = file_segment_there(cat->file, place, place_bytes(place), &bytes);
-    if (rc < 0 || bytes == 0) return rc;
-    uint8_t *data = malloc((size_t)bytes);
-    if (data == NULL) return err_set(BECK_NOMEM, "out of memory");
-    rc = file_read_segment(cat->file, place, 0, data, (size_t)bytes);
-    if (rc == 0) rc = log_resync(place, &at, data, bytes, UINT64_MAX);
+    int rc = file_copy_segment(cat->file, place, place_bytes(place), &data, &bytes);
+    if (data != NULL) rc = log_resync(place, &at, data, bytes, UINT64_MAX);
     free(data);
     return rc;
 }

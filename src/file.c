@@ -372,15 +372,24 @@ int file_read_segment(const struct file *f, const struct segment_place *place, u
                    place_at(place) + from);
 }
 
-int file_segment_there(const struct file *f, const struct segment_place *place, uint64_t end,
-                       uint64_t *bytes)
+int file_copy_segment(const struct file *f, const struct segment_place *place, uint64_t end,
+                      uint8_t **data, uint64_t *bytes)
 {
     uint64_t size;
+    *data = NULL;
+    *bytes = 0;
     int rc = os_size(&f->os, &size);
-    uint64_t there = rc < 0 || size <= place_at(place) ? 0 : size - place_at(place);
+    if (rc < 0 || size <= place_at(place)) return rc;
+    uint64_t there = size - place_at(place);
     end = min_u64(end, place_bytes(place));
-    /* Nobody reads, or pays for, a segment of 1 GiB of which the file has nothing. */
-    *bytes = there == 0 ? 0 : min_u64(end, there + MESSAGE_BYTES_DEFAULT);
+    /* Nobody pays for a segment of 1 GiB of which the file has nothing. */
+    *bytes = min_u64(end, there + MESSAGE_BYTES_DEFAULT);
+    *data = calloc(1, (size_t)*bytes);
+    if (*data == NULL) return err_set(BECK_NOMEM, "out of memory");
+    rc = file_read_segment(f, place, 0, *data, (size_t)min_u64(*bytes, there));
+    if (rc == 0) return 0;
+    free(*data);
+    *data = NULL;
     return rc;
 }
 

@@ -146,27 +146,23 @@ static void check_frames(struct check *c, const struct segment *s, const uint8_t
 static int check_segment(struct check *c, const struct segment *s, uint64_t limit)
 {
     uint64_t end = s->sealed ? s->end : place_bytes(&s->place);
-    int rc = file_segment_there(&c->db->file, &s->place, end, &end);
+    uint8_t *data;
+    int rc = file_copy_segment(&c->db->file, &s->place, end, &data, &end);
     if (rc < 0) return rc;
     if (end < SEGMENT_HEADER_BYTES) {
+        free(data);
         report(c, "topic %s:%u: segment %llu lies behind the end of the file", c->topic,
                c->partition, (unsigned long long)s->place.id);
         return 0;
     }
-    uint8_t *data = malloc((size_t)end);
-    if (data == NULL) return err_set(BECK_NOMEM, "out of memory");
-    rc = file_read_segment(&c->db->file, &s->place, 0, data, (size_t)end);
-    if (rc == 0) {
-        check_header(c, s, data);
-        check_frames(c, s, data, end, s->sealed ? s->next : limit);
-        if (s->index_at != 0 && !index_valid(&c->db->file, &s->place, s->index_at, s->index_bytes))
-            report(c,
-                   "topic %s:%u: index of segment %llu at byte %llu is damaged (it is only a help)",
-                   c->topic, c->partition, (unsigned long long)s->place.id,
-                   (unsigned long long)(place_at(&s->place) + s->index_at));
-        c->sum.segments++;
-        if (c->failed < 0) rc = err_set(c->failed, "out of memory");
-    }
+    check_header(c, s, data);
+    check_frames(c, s, data, end, s->sealed ? s->next : limit);
+    if (s->index_at != 0 && !index_valid(&c->db->file, &s->place, s->index_at, s->index_bytes))
+        report(c, "topic %s:%u: index of segment %llu at byte %llu is damaged (it is only a help)",
+               c->topic, c->partition, (unsigned long long)s->place.id,
+               (unsigned long long)(place_at(&s->place) + s->index_at));
+    c->sum.segments++;
+    if (c->failed < 0) rc = err_set(c->failed, "out of memory");
     free(data);
     if (c->progress != NULL) c->progress(c->context, c->sum.bytes, c->total);
     return rc;
