@@ -6,6 +6,12 @@
 
 #define LOOK_TOPICS_MAX 24 /* with more topics it is not the whole */
 
+enum look_file {
+    LOOK_CHANGING, /* somebody changes it meanwhile: no access may be wrong, but any answer is right */
+    LOOK_HOSTILE,  /* each answer is possible */
+    LOOK_SOUND     /* beck_check found nothing: the answers fit together */
+};
+
 /* What one look saw: the same file gives the same numbers. */
 struct look {
     uint64_t topics;  /* names, settings, offsets */
@@ -15,10 +21,9 @@ struct look {
 };
 
 /* List, describe, read from the beginning, seek, and start in every way there is. `flags` are
- * BECK_CONSUME_*. `sound`: beck_check found nothing, and nobody changes the file meanwhile; then what
- * calls say must fit together. */
-void look_at_all(beck *db, uint32_t flags, bool sound, struct look *look);
-/* Verify the file; what it returns must fit to what it says. True: it is whole. */
-bool look_check(beck *db);
+ * BECK_CONSUME_*. */
+void look_at_all(beck *db, uint32_t flags, enum look_file file, struct look *look);
+/* Verify the file; what it returns must fit to what it says. LOOK_SOUND or LOOK_HOSTILE. */
+enum look_file look_check(beck *db);
 
 #endif

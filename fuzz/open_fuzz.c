@@ -47,8 +47,8 @@ static int look_readonly(uint32_t flags, struct look *look)
     uint64_t sum = file_sum();
     int rc = open_file(BECK_OPEN_READONLY, &db);
     if (rc == BECK_OK) {
-        bool sound = look_check(db);
-        look_at_all(db, flags, sound, look);
+        enum look_file file = look_check(db);
+        look_at_all(db, flags, file, look);
     }
     MUST_DB(db, beck_close(db) == BECK_OK || rc < 0);
     MUST(file_sum() == sum);
@@ -96,8 +96,8 @@ static void write_to_it(uint32_t flags, const struct look *before)
         (void)beck_close(db);
         return;
     }
-    bool sound = look_check(db);
-    look_at_all(db, flags, sound, &look);
+    enum look_file file = look_check(db);
+    look_at_all(db, flags, file, &look);
     if (before->whole && look.whole) {
         MUST(before->count == look.count && before->records == look.records);
         MUST(before->topics == look.topics);
@@ -105,7 +105,7 @@ static void write_to_it(uint32_t flags, const struct look *before)
     uint64_t appended = append_everywhere(db);
     int closed = beck_close(db);
     if (closed < 0 || look_readonly(flags, &after) < 0 || !after.whole || !look.whole) return;
-    if (sound) MUST(after.count == look.count + appended);
+    if (file == LOOK_SOUND) MUST(after.count == look.count + appended);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
