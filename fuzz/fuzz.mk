@@ -15,6 +15,12 @@ $(OUT)/fuzz/%.o: fuzz/%.c | $(OUT)/fuzz/
 	$(call say) CC $@
 	$(Q)$(CC) $(DEV) $(if $(ENGINE),-fno-sanitize=fuzzer-no-link) -Iinclude -Isrc -c -o $@ $<
 
+# The commands of the program, without its main().
+$(OUT)/fuzz/shell/%.o: shell/%.c | $(OUT)/fuzz/shell/
+	$(call say) CC $@
+	$(Q)$(CC) $(DEV) -Iinclude -c -o $@ $<
+
+$(OUT)/fuzz/shell_fuzz: $(patsubst shell/%.c,$(OUT)/fuzz/shell/%.o,$(filter-out %/main.c,$(wildcard shell/*.c)))
 $(OUT)/fuzz/open_fuzz $(OUT)/fuzz/race_fuzz: $(FUZZ_MUTATOR)
 $(OUT)/fuzz/%_fuzz: $(OUT)/fuzz/%_fuzz.o $(OUT)/fuzz/replay.o $(FUZZ_HELPERS) $(OUT)/libbeck.a
 	$(call say) LINK $@
