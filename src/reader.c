@@ -266,7 +266,8 @@ static int leave_or_resync(struct reader *r, uint64_t visible)
     if (log_resync(&r->segment.place, &behind, data, held, limit))
         r->at = behind;
     else
-        r->at = (struct log_position){now.sealed ? (uint32_t)end : r->at.position, 0, limit, false};
+        r->at = (struct log_position){now.sealed ? (uint32_t)end : r->at.position, 0,
+                                      min_u64(limit, max_u64(visible, reader_visible(r))), false};
     buf_free(&copy);
     r->window.size = 0;
     r->next = max_u64(r->next, r->at.next);
