@@ -392,6 +392,9 @@ static int apply_retire(struct picture *p, const struct segment_owner *owner, co
     struct partition_picture *part = &owner->topic->parts[owner->partition];
     struct segment *s = partition_segment(part, e->place.id);
     bool first = s == part->segments;
+    if (first && part->count > 1 && e->next_offset > s[1].base)
+        return err_set(BECK_CORRUPT, "catalog: segment %llu is retired up to offset %llu",
+                       (unsigned long long)e->place.id, (unsigned long long)e->next_offset);
     int rc = retire(p, s, owner->topic, owner->partition);
     if (rc < 0) return rc;
     forget_segment(p, part, e->place.id);

@@ -256,6 +256,7 @@ START_TEST(retired_segments_leave_and_are_freed_once)
     ck_assert_int_eq(add(3, T1, 0, 0, 1), BECK_OK);
     ck_assert_int_eq(seal(3, 10, 1), BECK_OK);
     ck_assert_int_eq(add(4, T1, 10, 1, 1), BECK_OK);
+    ck_assert_int_eq(retire(3, 11), BECK_CORRUPT); /* it would begin behind what follows */
     ck_assert_int_eq(retire(3, 10), BECK_OK);
     const struct partition_picture *part = picture_partition(&p, T1, 0);
     ck_assert_uint_eq(part->start, 10);
