@@ -35,6 +35,7 @@ static struct reading {
     beck_consumer *consumer;
     int handle, topic;
     uint32_t life;
+    uint32_t known; /* partitions there were when it looked last */
     int64_t next[PARTS];
 } reader;
 
@@ -267,7 +268,9 @@ static void follow(int h, int t)
     beck *db = handle(h);
     if (db == NULL) return;
     forget_reader();
-    reader = (struct reading){consumer_at(db, t, BECK_START_BEGINNING, 0), h, t, topics[t].life, {0}};
+    reader = (struct reading){.handle = h, .topic = t, .life = topics[t].life};
+    reader.consumer = consumer_at(db, t, BECK_START_BEGINNING, 0);
+    reader.known = topics[t].parts;
 }
 
 static void follow_on(void)
@@ -283,6 +286,7 @@ static void follow_on(void)
         return;
     }
     MUST(rc == BECK_OK);
+    if (count == 0) reader.known = topics[t].parts;
     for (size_t i = 0; i < count; i++) check_record(&records[i], t, reader.next);
 }
 
@@ -290,7 +294,7 @@ static void seek(void)
 {
     int t = reader.topic;
     if (reader.consumer == NULL || !topics[t].exists || reader.life != topics[t].life) return;
-    int32_t part = (int32_t)below(topics[t].parts);
+    int32_t part = (int32_t)below(reader.known);
     int64_t to = below(RECORDS), at = -1, end = topics[t].logs[part].count;
     int rc = beck_seek(reader.consumer, names[t], part, to);
     MUST(rc == (to > end ? BECK_RANGE : BECK_OK));

@@ -74,6 +74,7 @@ static void no_overlap(const struct picture *p)
         for (uint32_t k = 0; k < t->partitions; k++) {
             const struct partition_picture *part = &t->parts[k];
             segments += part->count;
+            MUST(part->start <= (part->count > 0 ? part->segments[0].base : part->next));
             for (uint32_t s = 0; s < part->count; s++) {
                 const struct segment *g = &part->segments[s];
                 struct segment_owner *o = picture_owner(p, g->place.id);
