@@ -1,8 +1,8 @@
 /* api_fuzz.c -- calls of the public interface, one after the other, against a model of a few arrays
  *
- * Each call is a byte of the input and what follows it. Two handles write, one only reads; after every
- * call what it returned must be what the model says. A crash is a copy of the file as it is, opened
- * elsewhere: all that was acknowledged is there. */
+ * Each call is a byte of the input and what follows it. Two handles write, one only reads; what a
+ * call returns must be what the model says. A crash is a copy of the file as it is, opened elsewhere:
+ * all that was acknowledged is there. */
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -226,9 +226,12 @@ static beck_consumer *consumer_at(beck *db, int t, uint32_t start, int64_t at)
     int rc = beck_consumer_open(db, &config, &consumer);
     bool beyond = false;
     for (uint32_t p = 0; p < topics[t].parts; p++) beyond |= at > topics[t].logs[p].count;
-    if (!topics[t].exists) MUST_DB(db, rc == BECK_NOT_FOUND);
-    else if (start == BECK_START_OFFSET && beyond) MUST_DB(db, rc == BECK_RANGE);
-    else MUST_DB(db, rc == BECK_OK);
+    if (!topics[t].exists)
+        MUST_DB(db, rc == BECK_NOT_FOUND);
+    else if (start == BECK_START_OFFSET && beyond)
+        MUST_DB(db, rc == BECK_RANGE);
+    else
+        MUST_DB(db, rc == BECK_OK);
     return rc == BECK_OK ? consumer : NULL;
 }
 
@@ -380,7 +383,9 @@ static void one_call(void)
     case 7: follow(any, t); break;
     case 8: seek(); break;
     case 9: crash(); break;
-    case 10: if (handle(any) != NULL) compare(handles[any].db); break;
+    case 10:
+        if (handle(any) != NULL) compare(handles[any].db);
+        break;
     case 11: MUST_DB(handles[h].db, beck_sync(handle(h)) == BECK_OK); break;
     case 12: follow_on(); break;
     default: append(h, t); break;

@@ -4,8 +4,8 @@
  *             bits 4 to 6: codec
  *     1       a batch, or what records are made of
  *
- * Whatever a batch's bytes are, its records lie inside of it and its offsets rise; encoded anew, they
- * are the same. */
+ * Whatever a batch's bytes are, its records lie inside of it and its offsets rise; encoded anew,
+ * they are the same. */
 #include "batch.h"
 #include "bytes.h"
 #include "crc32c.h"

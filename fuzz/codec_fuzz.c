@@ -25,8 +25,8 @@ static void from_strangers(unsigned codec, const uint8_t *data, size_t bytes, si
     struct buf one = {0}, two = {0};
     int rc = decompress(&tools, codec, data, bytes, limit, &one);
     MUST(decompress(&tools, codec, data, bytes, limit, &two) == rc); /* tools are used again */
-    MUST(rc < 0 || (one.size == two.size &&
-                    (one.size == 0 || memcmp(one.data, two.data, one.size) == 0)));
+    MUST(rc < 0 ||
+         (one.size == two.size && (one.size == 0 || memcmp(one.data, two.data, one.size) == 0)));
     if (rc == 0 && one.size > 0)
         MUST(decompress(&tools, codec, data, bytes, one.size - 1, &two) == BECK_TOO_LARGE);
     codec_free(&tools);

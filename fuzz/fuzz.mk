@@ -51,13 +51,13 @@ fuzzers: $(REPLAYS)
 
 fuzz: ## T=10m TARGETS="open api": run fuzz targets with libFuzzer, two at a time
 	@$(if $(CAN_FUZZ),$(MAKE) --no-print-directory fuzzers CC=clang SAN=$(FUZZ_SAN))
-	@$(FUZZ_RUN) FUZZ_TIME=$(T) fuzz/run
+	@$(FUZZ_RUN) FUZZ_TIME=$(T) fuzz/fuzz
 
 fuzz-corpus: ## make fuzz/corpus anew from what `make fuzz` collected in build/fuzz/
 	@$(MAKE) --no-print-directory fuzzers CC=clang SAN=$(FUZZ_SAN)
-	@$(FUZZ_RUN) fuzz/run --merge
+	@$(FUZZ_RUN) fuzz/fuzz --merge
 
 PROOFS += fuzz-short
 fuzz-short:
 	@$(if $(CAN_FUZZ),$(MAKE) --no-print-directory fuzzers CC=clang SAN=$(FUZZ_SAN))
-	@$(FUZZ_RUN) FUZZ_TIME=10s $(RUN) fuzz/run
+	@$(FUZZ_RUN) FUZZ_TIME=10s $(RUN) fuzz/fuzz

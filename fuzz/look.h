@@ -7,9 +7,9 @@
 #define LOOK_TOPICS_MAX 24 /* with more topics it is not the whole */
 
 enum look_file {
-    LOOK_CHANGING, /* somebody changes it meanwhile: no access may be wrong, but any answer is right */
-    LOOK_HOSTILE,  /* each answer is possible */
-    LOOK_SOUND     /* beck_check found nothing: the answers fit together */
+    LOOK_CHANGING, /* by somebody, meanwhile: any answer is right, but no access may be wrong */
+    LOOK_HOSTILE, /* each answer is possible */
+    LOOK_SOUND    /* beck_check found nothing: the answers fit together */
 };
 
 /* What one look saw: the same file gives the same numbers. */

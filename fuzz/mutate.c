@@ -1,4 +1,4 @@
-/* mutate.c -- libFuzzer's mutator for files: changes what means something, then repairs checksums */
+/* mutate.c -- libFuzzer's mutator for files: change what means something, repair checksums */
 #include "batch.h"
 #include "bytes.h"
 #include "log.h"
@@ -27,15 +27,15 @@ static uint64_t get_spot(const struct spot *s)
 {
     const uint8_t *p = image.bytes + s->at;
     uint64_t value = 0;
-    for (int i = 0; i < s->bytes; i++)
-        value = value << 8 | p[s->big ? i : s->bytes - 1 - i];
+    for (int i = 0; i < s->bytes; i++) value = value << 8 | p[s->big ? i : s->bytes - 1 - i];
     return value;
 }
 
 static void put_spot(const struct spot *s, uint64_t value)
 {
     uint8_t *p = image.bytes + s->at;
-    for (int i = 0; i < s->bytes; i++, value >>= 8) p[s->big ? s->bytes - 1 - i : i] = (uint8_t)value;
+    for (int i = 0; i < s->bytes; i++, value >>= 8)
+        p[s->big ? s->bytes - 1 - i : i] = (uint8_t)value;
 }
 
 static uint64_t interesting(uint64_t old)
@@ -150,7 +150,9 @@ static void change_size(void)
 {
     const struct image_segment *s = &contents.segments[below(contents.segment_count)];
     uint32_t end = (uint32_t)place_at(&s->place) + s->end;
-    image.size = below(3) == 0 ? end - below(100) : below(2) ? end + below(40000) : below(IMAGE_SIZE_MAX);
+    image.size = below(3) == 0 ? end - below(100)
+                 : below(2)    ? end + below(40000)
+                               : below(IMAGE_SIZE_MAX);
 }
 
 static void change_options(void)
@@ -166,8 +168,12 @@ static void change_options(void)
 static struct entry any_entry(void)
 {
     static const char *const names[] = {"os", "sync", "new", "a"};
-    static const char *const settings[] = {"", "sync=os", "segment.bytes=16384\nsync=os",
-                                           "max.message.bytes=1000", "compression.type=zstd", "x=y"};
+    static const char *const settings[] = {"",
+                                           "sync=os",
+                                           "segment.bytes=16384\nsync=os",
+                                           "max.message.bytes=1000",
+                                           "compression.type=zstd",
+                                           "x=y"};
     const struct image_segment *s = &contents.segments[below(contents.segment_count)];
     uint64_t at = place_at(&s->place);
     struct entry e = {.type = (uint8_t)(1 + below(9)), .place = s->place};
@@ -186,7 +192,8 @@ static struct entry any_entry(void)
     e.name_bytes = (uint32_t)strlen(e.name);
     e.settings_bytes = (uint32_t)strlen(e.settings);
     if (e.type == ENTRY_ADD || e.type == ENTRY_LINK) {
-        e.place = (struct segment_place){100 + below(9), (uint32_t)at, 14 + below(40), 1 + below(3)};
+        e.place =
+            (struct segment_place){100 + below(9), (uint32_t)at, 14 + below(40), 1 + below(3)};
         if (below(8) == 0) e.place.blocks = (uint32_t)interesting(1);
     }
     if (e.type == ENTRY_SEAL && below(4) == 0) e.place.blocks = below(3);
@@ -232,11 +239,23 @@ static void make_header(void)
 
 static void mutate_once(void)
 {
-    static void (*const ways[])(void) = {
-        change_number, change_number, change_number,  change_catalog_number, change_catalog_number,
-        change_bytes,  change_bytes,  change_length,  copy_frame,            copy_range,
-        zero_range,    change_size,   scribble_coord, change_options,        add_entries,
-        add_entries,   make_header};
+    static void (*const ways[])(void) = {change_number,
+                                         change_number,
+                                         change_number,
+                                         change_catalog_number,
+                                         change_catalog_number,
+                                         change_bytes,
+                                         change_bytes,
+                                         change_length,
+                                         copy_frame,
+                                         copy_range,
+                                         zero_range,
+                                         change_size,
+                                         scribble_coord,
+                                         change_options,
+                                         add_entries,
+                                         add_entries,
+                                         make_header};
     ways[below(sizeof ways / sizeof *ways)]();
 }
 

@@ -1,4 +1,4 @@
-/* open_fuzz.c -- a whole file of somebody else's: opened, read, recovered, appended to, opened again
+/* open_fuzz.c -- a whole file of a stranger: opened, read, recovered, appended to, opened again
  *
  * Whatever its bytes are: a status for each call, in bounded time and memory. And
  *

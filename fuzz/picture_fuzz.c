@@ -1,8 +1,8 @@
 /* picture_fuzz.c -- entries of the catalog, one after the other, and the picture they give
  *
  * What each entry is made of comes from the input, mostly small numbers, so that entries mean each
- * other. As long as they apply: no two segments overlap, and a snapshot of the picture gives the same
- * snapshot again. */
+ * other. As long as they apply: no two segments overlap, and a snapshot of the picture gives the
+ * same snapshot again. */
 #include "bytes.h"
 #include "fuzz.h"
 #include "picture.h"

@@ -1,9 +1,10 @@
 /* race_fuzz.c -- a file whose bytes change while it is opened and read
  *
- * The input is a file, as for the target `open`. While everything is read of it, another thread writes
- * into it through a mapping: numbers where numbers are, in the coordination area too when somebody is
- * said to have the file open. Any status is right, and so is any record; what was checked once must not
- * be used after it changed. What the thread does follows from the input, when it does it does not. */
+ * The input is a file, as for the target `open`. While everything is read of it, another thread
+ * writes into it through a mapping: numbers where numbers are, in the coordination area too when
+ * somebody is said to have the file open. Any status is right, and so is any record; what was
+ * checked once must not be used after it changed. What the thread does follows from the input, when
+ * it does it does not. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>

@@ -1,8 +1,8 @@
 /* repair.h -- what an image holds, and its checksums made right again
  *
  * Walks from the superblock through the catalog to every segment, as a reader would who believes
- * everything. On the way each CRC, guard and chain is computed anew, so that a mutation of what they
- * cover gets behind them, and the places that mean something are noted. */
+ * everything. On the way each CRC, guard and chain is computed anew, so that a mutation of what
+ * they cover gets behind them, and the places that mean something are noted. */
 #ifndef REPAIR_H
 #define REPAIR_H
 
@@ -26,9 +26,9 @@ struct image_segment {
 };
 
 struct image_frame {
-    uint32_t at;       /* in the image */
-    uint32_t length;   /* of the batch */
-    uint32_t segment;  /* index */
+    uint32_t at;      /* in the image */
+    uint32_t length;  /* of the batch */
+    uint32_t segment; /* index */
 };
 
 struct contents {

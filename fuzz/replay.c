@@ -1,4 +1,4 @@
-/* replay.c -- a fuzz target without libFuzzer: every file that is named, or the kept corpus, once */
+/* replay.c -- a fuzz target without libFuzzer: each file that is named, or the kept corpus, once */
 #include <dirent.h>
 #include <sys/stat.h>
 

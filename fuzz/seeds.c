@@ -1,7 +1,7 @@
 /* seeds.c -- seeds FOLDER: small beck files, made with the library, as inputs of the target `open`
  *
- * Each is made twice, closed and left by a process that ends at once. Values are mostly zeros, which
- * an input does not keep. */
+ * Each is made twice, closed and left by a process that ends at once. Values are mostly zeros,
+ * which an input does not keep. */
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -38,7 +38,8 @@ static void append(beck_topic *t, int32_t partition, uint32_t count, uint32_t by
     beck_append_options options = {.size = sizeof options, .compression = codec};
     beck_record records[16];
     for (uint32_t i = 0; i < count; i++) {
-        records[i] = (beck_record){.key = "key", .value = value, .key_size = 3, .value_size = bytes};
+        records[i] =
+            (beck_record){.key = "key", .value = value, .key_size = 3, .value_size = bytes};
         records[i].timestamp = time++;
         if (i % 2 == 1) records[i].headers = &header, records[i].header_count = 1;
         if (i % 3 == 1) records[i].key = NULL, records[i].key_size = 0;
@@ -82,7 +83,8 @@ static void make_sealed_sync(void)
 static void make_compressed(void)
 {
     beck_topic *t = topic("packed", BECK_SYNC_OS, 1);
-    for (uint32_t c = BECK_COMPRESSION_NONE; c <= BECK_COMPRESSION_ZSTD; c++) append(t, 0, 4, 400, c);
+    for (uint32_t c = BECK_COMPRESSION_NONE; c <= BECK_COMPRESSION_ZSTD; c++)
+        append(t, 0, 4, 400, c);
 }
 
 static void make_deleted(void)
@@ -118,10 +120,14 @@ static void make_many(void)
 static const struct {
     const char *name;
     void (*make)(void);
-} kinds[] = {{"empty", make_empty},         {"small", make_small},
-             {"partitions", make_partitions}, {"sealed", make_sealed},
-             {"sealed_sync", make_sealed_sync}, {"compressed", make_compressed},
-             {"deleted", make_deleted},     {"altered", make_altered},
+} kinds[] = {{"empty", make_empty},
+             {"small", make_small},
+             {"partitions", make_partitions},
+             {"sealed", make_sealed},
+             {"sealed_sync", make_sealed_sync},
+             {"compressed", make_compressed},
+             {"deleted", make_deleted},
+             {"altered", make_altered},
              {"many", make_many}};
 
 /* What the file says of this machine is nobody's business; the loader fills it in. */

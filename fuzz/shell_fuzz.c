@@ -6,8 +6,8 @@
  *     N, NUL      an argument; an empty one ends them
  *     1 + N       length of its standard input, times 4, and that
  *
- * The exit code is one of those that are documented, and the file is sound afterwards. FILE is always
- * put in front, so that no other file is touched; what would wait for ever is told not to. */
+ * The exit code is one of those that are documented, and the file is sound afterwards. FILE is
+ * always put in front, so that no other file is touched; what would wait for ever is told not to. */
 #include <fcntl.h>
 #include <getopt.h>
 #include <sys/mman.h>
@@ -21,10 +21,10 @@ enum { ARGS = 10, COMMANDS = 3 };
 static const struct way {
     const struct command *command;
     const char *child;
-} ways[] = {{&command_produce, NULL},     {&command_produce, NULL},   {&command_consume, NULL},
-            {&command_consume, NULL},     {&command_topic, "create"}, {&command_topic, "alter"},
-            {&command_topic, "delete"},   {&command_topic, "list"},   {&command_topic, "describe"},
-            {&command_stat, NULL},        {&command_ps, NULL},        {&command_check, NULL}};
+} ways[] = {{&command_produce, NULL},   {&command_produce, NULL},   {&command_consume, NULL},
+            {&command_consume, NULL},   {&command_topic, "create"}, {&command_topic, "alter"},
+            {&command_topic, "delete"}, {&command_topic, "list"},   {&command_topic, "describe"},
+            {&command_stat, NULL},      {&command_ps, NULL},        {&command_check, NULL}};
 
 static void make_file(void)
 {
@@ -62,7 +62,7 @@ static void feed(const uint8_t *data, size_t size)
         abort();
 }
 
-/* The arguments of the input, behind those that are there. SECONDS behind a FILE would be for ever. */
+/* The arguments of the input, behind those that are there. SECONDS, behind a FILE, is for ever. */
 static int take_arguments(struct fuzz_input *in, bool rounds, int argc, char **argv)
 {
     while (argc < ARGS && in->left > 0 && *in->at != 0) {
