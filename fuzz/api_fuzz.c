@@ -1,8 +1,8 @@
 /* api_fuzz.c -- calls of the public interface, one after the other, against a model of a few arrays
  *
  * Each call is a byte of the input and what follows it. Two handles write, one only reads; what a
- * call returns must be what the model says. A crash is a copy of the file as it is, opened elsewhere:
- * all that was acknowledged is there. */
+ * call returns must be what the model says. A crash is a copy of the file as it is, opened
+ * elsewhere: all that was acknowledged is there. */
 #include <fcntl.h>
 #include <unistd.h>
 

@@ -8,8 +8,8 @@
 
 enum look_file {
     LOOK_CHANGING, /* by somebody, meanwhile: any answer is right, but no access may be wrong */
-    LOOK_HOSTILE, /* each answer is possible */
-    LOOK_SOUND    /* beck_check found nothing: the answers fit together */
+    LOOK_HOSTILE,  /* each answer is possible */
+    LOOK_SOUND     /* beck_check found nothing: the answers fit together */
 };
 
 /* What one look saw: the same file gives the same numbers. */

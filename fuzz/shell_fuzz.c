@@ -7,7 +7,7 @@
  *     1 + N       length of its standard input, times 4, and that
  *
  * The exit code is one of those that are documented, and the file is sound afterwards. FILE is
- * always put in front, so that no other file is touched; what would wait for ever is told not to. */
+ * always put in front, so that no other file is touched; what would wait is told not to. */
 #include <fcntl.h>
 #include <getopt.h>
 #include <sys/mman.h>
