@@ -111,6 +111,22 @@ static void change_length(void)
     put_le32(image.bytes + f->at, length);
 }
 
+/* The last segment of the file, and maybe a frame of it, claim to be larger than the file. */
+static void claim_space(void)
+{
+    enum { ADD_BLOCKS_AT = 40 };
+    struct image_segment *last = NULL;
+    for (uint32_t i = 0; i < contents.segment_count; i++) {
+        struct image_segment *s = &contents.segments[i];
+        if (s->entry_at != 0 && (last == NULL || s->place.block > last->place.block)) last = s;
+    }
+    if (last == NULL) return;
+    put_le32(image.bytes + last->entry_at + ADD_BLOCKS_AT, 1u << below(18));
+    if (below(2)) return;
+    uint64_t at = place_at(&last->place) + (below(2) ? last->end : SEGMENT_HEADER_BYTES);
+    if (at + FRAME_BYTES < IMAGE_BYTES) put_le32(image.bytes + at, 1u << (10 + below(21)));
+}
+
 static void copy_frame(void)
 {
     const struct image_frame *f = any_frame();
@@ -255,7 +271,9 @@ static void mutate_once(void)
                                          change_options,
                                          add_entries,
                                          add_entries,
-                                         make_header};
+                                         make_header,
+                                         claim_space,
+                                         claim_space};
     ways[below(sizeof ways / sizeof *ways)]();
 }
 

@@ -88,14 +88,16 @@ static bool repair_frame(struct image_segment *s)
     struct batch batch;
     if (s->end + FRAME_BYTES + BATCH_HEADER_BYTES > limit) return false;
     frame_decode(p, &f);
-    if (f.length < BATCH_HEADER_BYTES || f.length > limit - s->end - FRAME_BYTES) return false;
+    if (f.length < BATCH_HEADER_BYTES) return false;
+    bool inside = f.length <= limit - s->end - FRAME_BYTES;
     if (work.fix) {
         put_be32(bytes + 8, f.length - 12);
-        put_be32(bytes + 17, crc32c(0, bytes + 21, f.length - 21));
+        if (inside) put_be32(bytes + 17, crc32c(0, bytes + 21, f.length - 21));
         f.chain = s->chain;
         f.guard = frame_guard(&s->place, s->end, &f, bytes);
         frame_encode(&f, p);
     }
+    if (!inside) return false; /* it claims to be larger than the image */
     note_all(at, "4444", false);
     if (batch_parse(bytes, f.length, &batch) == 0) {
         note_records(bytes, &batch);
@@ -133,12 +135,14 @@ static struct image_segment *segment_of(uint64_t id)
 }
 
 /* What an entry leads to; a LINK gives the next segment of the catalog. */
-static void follow_entry(const struct entry *e, struct segment_place *link)
+static void follow_entry(const struct entry *e, uint32_t at, struct segment_place *link)
 {
     struct image_segment *s;
     if (e->type == ENTRY_LINK) *link = e->place;
-    if (e->type == ENTRY_ADD && (s = add_segment(&e->place, false)) != NULL)
+    if (e->type == ENTRY_ADD && (s = add_segment(&e->place, false)) != NULL) {
+        s->entry_at = at;
         while (repair_frame(s)) continue;
+    }
     if (e->type == ENTRY_SEAL && (s = segment_of(e->place.id)) != NULL)
         repair_index(&s->place, e->index_at);
 }
@@ -159,7 +163,8 @@ static void follow_batch(const struct image_frame *frame, struct segment_place *
             note(position_of(record.value) + at, 4, false);
             if (at + 8 <= record.value_size) note(position_of(record.value) + at, 8, false);
         }
-        if (entry_decode(record.value, record.value_size, &e) == 0) follow_entry(&e, link);
+        if (entry_decode(record.value, record.value_size, &e) == 0)
+            follow_entry(&e, position_of(record.value), link);
     }
 }
 

@@ -23,6 +23,7 @@ struct image_segment {
     uint32_t end;   /* position behind its last frame */
     uint32_t chain; /* guard of its last frame */
     bool catalog;
+    uint32_t entry_at; /* where its ADD stands in the image; 0 = none */
 };
 
 struct image_frame {

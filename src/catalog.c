@@ -114,12 +114,13 @@ static int frame_in_window(struct catalog *cat, const struct segment_place *plac
     int rc;
     for (int tries = inside ? 0 : 1; tries < 3; tries++) {
         if (tries > 0) {
-            uint64_t there = place_bytes(place);
-            if ((rc = file_segment_there(cat->file, place, &there)) < 0) return rc;
-            uint64_t left = there < at->position ? 0 : there - at->position;
-            uint64_t bytes = min_u64(max_u64(want, WINDOW_BYTES), left);
             w->size = 0;
-            if (bytes == 0) return 0;
+            if (want > WINDOW_BYTES) { /* a frame claims that it is so large */
+                rc = file_segment_there(cat->file, place, place_bytes(place), &left);
+                if (rc < 0) return rc;
+                left = left < at->position ? 0 : left - at->position;
+            }
+            uint64_t bytes = min_u64(max_u64(want, WINDOW_BYTES), left);
             if ((rc = buf_reserve(w, (size_t)bytes)) < 0) return rc;
             if ((rc = file_read_segment(cat->file, place, at->position, w->data, (size_t)bytes)) <
                 0)
@@ -670,7 +671,7 @@ int catalog_mark_unclean(struct catalog *cat)
 static int catalog_write_again(struct catalog *cat, const struct segment_place *place,
                                uint64_t from, uint64_t to)
 {
-    int rc = file_segment_there(cat->file, place, &to);
+    int rc = file_segment_there(cat->file, place, to, &to);
     if (rc < 0 || from >= to) return rc;
     uint8_t *data = malloc((size_t)(to - from));
     if (data == NULL) return err_set(BECK_NOMEM, "out of memory");

@@ -61,9 +61,11 @@ BECK_PRIVATE int file_read_device(struct file *f, bool device);
 /* Bytes [from, from + bytes) of a segment. CORRUPT when they lie outside of it. */
 BECK_PRIVATE int file_read_segment(const struct file *f, const struct segment_place *place,
                                    uint64_t from, void *data, size_t bytes);
-/* A copy of a segment's first `end` bytes, to be freed. The file may end before: then of what it
- * has of them, and of the zeros behind it that its last frame may reach into; *bytes says how much
- * that is. 0 and NULL: none of it is there. */
+/* How many of a segment's first `end` bytes can mean something: the file may end before, and then
+ * that is what it has of them, and the zeros behind it that its last frame may reach into. */
+BECK_PRIVATE int file_segment_there(const struct file *f, const struct segment_place *place,
+                                    uint64_t end, uint64_t *bytes);
+/* A copy of those, to be freed. 0 and NULL: there are none. */
 BECK_PRIVATE int file_copy_segment(const struct file *f, const struct segment_place *place,
                                    uint64_t end, uint8_t **data, uint64_t *bytes);
 /* A new segment: space, header. FULL. Its creator alone knows it. */
