@@ -396,8 +396,7 @@ int file_copy_segment(const struct file *f, const struct segment_place *place, u
     *data = calloc(1, (size_t)*bytes);
     if (*data == NULL) return err_set(BECK_NOMEM, "out of memory");
     if (size > place_at(place))
-        rc = file_read_segment(f, place, 0, *data,
-                               (size_t)min_u64(*bytes, size - place_at(place)));
+        rc = file_read_segment(f, place, 0, *data, (size_t)min_u64(*bytes, size - place_at(place)));
     if (rc == 0) return 0;
     free(*data);
     *data = NULL;
