@@ -129,8 +129,8 @@ static void race_readers(uint8_t options)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 #ifdef RACES_ARE_ERRORS
-    (void)race_readers;
-    return 0;
+    puts("ThreadSanitizer would see what this is all about");
+    exit(77); /* skipped */
 #endif
     if (fd < 0) fd = open(fuzz_path(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (owner < 0) owner = open(fuzz_path(), O_RDWR | O_CLOEXEC);
