@@ -398,6 +398,7 @@ static int apply_retire(struct picture *p, const struct segment_owner *owner, co
     int rc = retire(p, s, owner->topic, owner->partition);
     if (rc < 0) return rc;
     forget_segment(p, part, e->place.id);
+    if (part->tail_segment == e->place.id) part->has_tail = false;
     if (first) part->start = max_u64(part->start, e->next_offset);
     if (part->count == 0) part->next = max_u64(part->next, e->next_offset);
     return 0;

@@ -360,6 +360,22 @@ static void expect_same_partition(const struct partition_picture *a,
     }
 }
 
+START_TEST(a_snapshot_names_no_segment_that_is_gone)
+{
+    ck_assert_int_eq(topic(T1, "t", 1, ""), BECK_OK);
+    ck_assert_int_eq(add(5, T1, 0, 0, 1), BECK_OK);
+    ck_assert_int_eq(tail(T1, 5, 20, 320), BECK_OK);
+    ck_assert_int_eq(retire(5, 20), BECK_OK);
+    ck_assert_int_eq(free_segment(5), BECK_OK);
+    ck_assert_int_eq(picture_each_entry(&p, take, NULL), BECK_OK);
+    picture_free(&p);
+    for (size_t i = 0; i < taken_count; i++) ck_assert_int_eq(apply(taken[i]), BECK_OK);
+    ck_assert_uint_eq(picture_partition(&p, T1, 0)->next, 20);
+    picture_free(&p);
+    free(taken);
+}
+END_TEST
+
 START_TEST(a_snapshot_says_the_same)
 {
     ck_assert_int_eq(topic(T1, "t", 2, "sync=os"), BECK_OK);
@@ -417,6 +433,7 @@ Suite *suite(void)
     tcase_add_test(c, a_tail_holds_until_the_partition_goes_on);
     suite_add_tcase(s, c);
     c = tcase_create("snapshot");
+    tcase_add_test(c, a_snapshot_names_no_segment_that_is_gone);
     tcase_add_test(c, a_snapshot_says_the_same);
     suite_add_tcase(s, c);
     return s;
