@@ -80,7 +80,7 @@ static int apply_link(struct catalog *cat, const struct entry *e)
 {
     cat->spare = e->place;
     if (e->place.id == 0) return 0;
-    if (e->place.blocks > SEGMENT_BYTES_LIMIT / BLOCK_BYTES || e->place.id > OFFSET_MAX)
+    if (e->place.blocks > SEGMENT_BYTES_LIMIT / BLOCK_BYTES || e->place.id >= OFFSET_MAX)
         return err_set(BECK_CORRUPT, "catalog: linked segment %llu of %u blocks",
                        (unsigned long long)e->place.id, e->place.blocks);
     return chain_add(cat, &e->place);
@@ -195,7 +195,7 @@ static int load_root(struct catalog *cat, const struct superblock *super)
     cat->root = cat->segment = *root;
     cat->spare.id = 0;
     cat->at = log_begin(super->root_base);
-    if (root->blocks > SEGMENT_BYTES_LIMIT / BLOCK_BYTES || root->id > OFFSET_MAX ||
+    if (root->blocks > SEGMENT_BYTES_LIMIT / BLOCK_BYTES || root->id >= OFFSET_MAX ||
         super->root_base > OFFSET_MAX)
         return err_set(BECK_CORRUPT, "catalog: root %llu of %u blocks",
                        (unsigned long long)root->id, root->blocks);

@@ -152,6 +152,11 @@ START_TEST(ids_are_never_given_twice)
     ck_assert_int_eq(free_segment(30), BECK_OK);
     ck_assert_uint_eq(p.next_topic, T2 + 1);
     ck_assert_uint_eq(p.next_segment, 31);
+    /* The last one would leave no next. */
+    ck_assert_int_eq(topic(OFFSET_MAX, "last", 1, ""), BECK_CORRUPT);
+    ck_assert_int_eq(topic(T2 + 1, "u", 1, ""), BECK_OK);
+    ck_assert_int_eq(add(OFFSET_MAX, T2 + 1, 0, 0, 1), BECK_CORRUPT);
+    ck_assert_int_eq(delete_topic(T2 + 1), BECK_OK);
     const struct entry ids = {.type = ENTRY_IDS, .topic = 900, .next_id = 800};
     const struct entry lower = {.type = ENTRY_IDS, .topic = 20, .next_id = 20};
     ck_assert_int_eq(apply(ids), BECK_OK);
