@@ -442,7 +442,8 @@ static int apply_tail(struct picture *p, const struct entry *e)
 int picture_apply(struct picture *p, const struct entry *e)
 {
     struct segment_owner *owner;
-    uint64_t topic_max = e->type == ENTRY_IDS ? OFFSET_MAX : OFFSET_MAX - 1; /* a next one follows */
+    /* behind the highest id there must be a next one */
+    uint64_t topic_max = e->type == ENTRY_IDS ? OFFSET_MAX : OFFSET_MAX - 1;
     if (e->place.id >= OFFSET_MAX || e->topic > topic_max || e->next_id > OFFSET_MAX ||
         e->base_offset > OFFSET_MAX || e->next_offset > OFFSET_MAX)
         return err_set(BECK_CORRUPT, "catalog: an id or offset is impossible");
