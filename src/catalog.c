@@ -108,6 +108,7 @@ static int frame_in_window(struct catalog *cat, const struct segment_place *plac
                            const uint8_t **data)
 {
     struct buf *w = &cat->window;
+    uint64_t left = place_bytes(place) < at->position ? 0 : place_bytes(place) - at->position;
     bool inside = place->id == cat->segment.id && w->size > 0 && at->position >= cat->window_from &&
                   at->position < cat->window_from + w->size;
     uint64_t want = WINDOW_BYTES;
@@ -119,6 +120,7 @@ static int frame_in_window(struct catalog *cat, const struct segment_place *plac
                 rc = file_segment_there(cat->file, place, place_bytes(place), &left);
                 if (rc < 0) return rc;
                 left = left < at->position ? 0 : left - at->position;
+                if (left == 0) return 0;
             }
             uint64_t bytes = min_u64(max_u64(want, WINDOW_BYTES), left);
             if ((rc = buf_reserve(w, (size_t)bytes)) < 0) return rc;
