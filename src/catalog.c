@@ -309,6 +309,11 @@ static int refresh(struct catalog *cat)
     return rc;
 }
 
+int catalog_known(struct catalog *cat)
+{
+    return cat->root_flips == UINT64_MAX ? refresh(cat) : 0;
+}
+
 int catalog_join(struct catalog *cat)
 {
     pthread_mutex_lock(&cat->mutex);
@@ -557,6 +562,18 @@ static int snapshot_take(void *context, const struct entry *e)
     return s->count == 64 ? snapshot_flush(s) : 0;
 }
 
+/* When the second copy could not be written the root has moved all the same: a catalog that went on
+ * with the old one would be lost. Who cannot tell poisons. */
+static int flip_root(struct catalog *cat, struct superblock *super)
+{
+    struct superblock now;
+    int rc = file_write_super(cat->file, super); /* [C3] */
+    if (rc == 0 || rc == BECK_POISONED) return rc;
+    if (file_read_super(cat->file, &now) != 1)
+        return err_context(BECK_POISONED, "which catalog counts is unknown: close every handle");
+    return now.root.id == super->root.id ? 0 : rc;
+}
+
 static int snapshot_write(struct snapshot *s, const struct segment_place *spare)
 {
     struct catalog *cat = s->cat;
@@ -570,16 +587,15 @@ static int snapshot_write(struct snapshot *s, const struct segment_place *spare)
         rc = file_zero(cat->file, place_at(spare) + SEGMENT_HEADER_BYTES,
                        place_bytes(spare) - SEGMENT_HEADER_BYTES);
     if (rc == 0) rc = write_stable(cat, &s->place, SEGMENT_HEADER_BYTES, s->out.data, s->out.size);
-    if (rc < 0) return rc;
+    if (rc == 0) rc = file_read_super(cat->file, &super);
+    if (rc != 1)
+        return rc < 0 ? rc : err_set(BECK_CORRUPT, "the superblocks of an open file are zero");
+    super.root = s->place;
+    super.root_base = s->base;
+    super.catalog_next = s->at.next;
     coord_sync_begin(cat->coord);
     rc = os_sync(&cat->file->os);
-    if (rc == 0) rc = file_read_super(cat->file, &super);
-    if (rc == 1) {
-        super.root = s->place;
-        super.root_base = s->base;
-        super.catalog_next = s->at.next;
-        rc = file_write_super(cat->file, &super); /* [C3] */
-    }
+    if (rc == 0) rc = flip_root(cat, &super);
     coord_sync_ended(cat->coord, rc);
     coord_sync_end(cat->coord);
     return rc;
@@ -642,7 +658,8 @@ int catalog_append(struct catalog *cat, const struct entry *entries, size_t coun
     if (rc == 0) rc = catalog_mark_unclean(cat);
     if (rc < 0) return rc;
     pthread_mutex_lock(&cat->mutex);
-    if (wants_snapshot(cat)) rc = catalog_snapshot(cat);
+    rc = catalog_known(cat); /* an append before this one may have failed, and taken the picture */
+    if (rc == 0 && wants_snapshot(cat)) rc = catalog_snapshot(cat);
     if (rc == BECK_FULL || rc == BECK_LIMIT) rc = 0; /* it can wait */
     if (rc == 0 && (rc = append_to_log(cat, entries, count)) < 0) reload(cat);
     cat->pending.id = 0;
@@ -743,6 +760,7 @@ static int catalog_repair(struct catalog *cat)
     if (rc == 1) rc = super.root.id != cat->root.id ? repair_root(cat, &super) : repair_end(cat);
     if (rc == 0) rc = repair_supers(cat, &super);
     if (rc == 0) atomic_exchange(&cell.rw->visible, cat->at.next);
+    if (rc < 0) forget_for_now(cat); /* it knows more than was made stable: begin anew [C4] */
     pthread_mutex_unlock(&cat->mutex);
     return rc;
 }
@@ -834,8 +852,10 @@ int catalog_cell_of(struct catalog *cat, struct partition_picture *part, struct 
 int catalog_cell(struct catalog *cat, uint64_t topic, uint32_t partition, struct cell_ref *cell)
 {
     pthread_mutex_lock(&cat->mutex);
+    int rc = catalog_known(cat);
     struct partition_picture *part = picture_partition(&cat->picture, topic, partition);
-    int rc = part == NULL ? err_set(BECK_NOT_FOUND, "the topic or partition is gone")
+    if (rc == 0)
+        rc = part == NULL ? err_set(BECK_NOT_FOUND, "the topic or partition is gone")
                           : catalog_cell_of(cat, part, cell);
     pthread_mutex_unlock(&cat->mutex);
     return rc;
@@ -925,7 +945,7 @@ int catalog_make_cells(struct catalog *cat, uint64_t topic, uint32_t from, uint3
 bool catalog_topic_gone(struct catalog *cat, uint64_t topic)
 {
     pthread_mutex_lock(&cat->mutex);
-    bool gone = picture_topic_by_id(&cat->picture, topic) == NULL;
+    bool gone = catalog_known(cat) == 0 && picture_topic_by_id(&cat->picture, topic) == NULL;
     pthread_mutex_unlock(&cat->mutex);
     return gone;
 }

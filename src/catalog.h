@@ -50,6 +50,9 @@ BECK_PRIVATE int catalog_join(struct catalog *cat);
 /* Bring the picture up to date with what others appended; cheap when nothing changed. Takes: mutex.
  * */
 BECK_PRIVATE int catalog_refresh(struct catalog *cat);
+/* Before what is missing in the picture is taken for deleted: after an error there may be no
+ * picture at all, and then it is made now. Holds: mutex. */
+BECK_PRIVATE int catalog_known(struct catalog *cat);
 /* Has the catalog moved past the picture? [C2] */
 BECK_PRIVATE bool catalog_moved(const struct catalog *cat);
 
@@ -84,7 +87,7 @@ BECK_PRIVATE int catalog_cell_of(struct catalog *cat, struct partition_picture *
 BECK_PRIVATE int catalog_make_cells(struct catalog *cat, uint64_t topic, uint32_t from,
                                     uint32_t to);
 
-/* Takes: mutex. */
+/* As far as the picture can be made. Takes: mutex. */
 BECK_PRIVATE bool catalog_topic_gone(struct catalog *cat, uint64_t topic);
 
 /* Bytes the catalog takes in the file. */

@@ -759,7 +759,7 @@ void coord_poison(const struct coord *c)
 
 void coord_sync_ended(const struct coord *c, int rc)
 {
-    if (rc < 0 && rc != BECK_FULL) coord_poison(c);
+    if (rc == BECK_POISONED) coord_poison(c);
 }
 
 int coord_check_poison(const struct coord *c)

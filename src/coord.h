@@ -278,8 +278,7 @@ BECK_PRIVATE bool coord_may_publish(const struct coord *c);
 BECK_PRIVATE void coord_settle(struct coord *c);
 /* The same at most every 100 ms, for those who sync anyway. */
 BECK_PRIVATE void coord_settle_now_and_then(struct coord *c);
-/* After a write that had to be stable: poison, unless it worked or found no room before any sync.
- * */
+/* After a write that had to be stable: poison when its sync failed. */
 BECK_PRIVATE void coord_sync_ended(const struct coord *c, int rc);
 BECK_PRIVATE void coord_poison(const struct coord *c);
 BECK_PRIVATE int coord_check_poison(const struct coord *c); /* POISONED */

@@ -551,7 +551,7 @@ static int sync_partition(struct beck *db, const struct topic_picture *t, uint32
     if (!behind && atomic_load(&ref.rw->lock) == 0) return 0;
     live_config_set(&config, &t->config);
     rc = partition_open(&p, &db->cat, t->id, index, t->name, &config);
-    if (rc == 0) partition_look(&p);
+    if (rc == 0) rc = partition_look(&p);
     if (rc == 0) rc = partition_sync(&p, atomic_load(&ref.rw->written));
     partition_close(&p);
     return rc;
@@ -581,8 +581,9 @@ int db_sync(struct beck *db)
     struct topic_picture t;
     char name[BECK_TOPIC_NAME_MAX + 1];
     int rc = file_check_there(&db->file);
-    if (rc == 0) rc = db_refresh(db);
-    for (t.id = 0; rc == 0 && copy_topic(&db->cat, t.id, &t, name);) {
+    t.id = 0;
+    /* asked each time: an error may take the picture, and then there would be no topic to sync */
+    while (rc == 0 && (rc = db_refresh(db)) == 0 && copy_topic(&db->cat, t.id, &t, name)) {
         for (uint32_t k = 0; rc == 0 && k < t.partitions; k++) rc = sync_partition(db, &t, k);
         if (rc == BECK_NOT_FOUND || rc == BECK_DELETED) rc = 0; /* deleted meanwhile */
     }
@@ -700,15 +701,18 @@ static bool intents_left(struct beck *db)
 }
 
 /* A partition that a dead owner left and nobody could repair: recovery has to look at it. */
-static bool locks_left(struct beck *db)
+static int locks_left(struct beck *db)
 {
     struct cell_ref ref;
     uint32_t cells = atomic_load(&coord_header(&db->coord)->cells);
-    for (uint32_t i = 0; i < cells; i++)
-        if (coord_cell(&db->coord, i, &ref) < 0 ||
-            (atomic_load(&ref.rw->lock) != 0 && atomic_load(&ref.rw->state) == CELL_LIVE))
-            return true;
-    return false;
+    for (uint32_t i = 0; i < cells; i++) {
+        int rc = coord_cell(&db->coord, i, &ref);
+        if (rc < 0) return rc;
+        if (atomic_load(&ref.rw->lock) != 0 && atomic_load(&ref.rw->state) == CELL_LIVE)
+            return err_set(BECK_BUSY, "a partition is left as a dead process left it: the next to"
+                                      " open the file recovers it");
+    }
+    return 0;
 }
 
 static int close_last(struct beck *db)
@@ -732,7 +736,8 @@ static int close_last(struct beck *db)
     rc = db_sync(db);
     if (rc == 0) rc = catalog_lock(&db->cat);
     if (rc < 0) return rc;
-    if (rc == 0) rc = locks_left(db) ? BECK_BUSY : write_tails(db);
+    rc = locks_left(db);
+    if (rc == 0) rc = write_tails(db);
     catalog_unlock(&db->cat);
     if (rc < 0) return rc;
     atomic_store(&h->instance, 0); /* followers look away before the cells go */

@@ -7,9 +7,8 @@
  *  [C3] a superblock changes as the older copy, sync, the other copy, sync: at every instant one
  *       copy is whole and stable
  *
- * A crash while formatting leaves zeroed superblocks, which the next opener formats again; the
- * content is stable before the first superblock is written, and the name of the file before anybody
- * is answered. */
+ * A crash while formatting leaves zeroed superblocks, which the next opener formats again: the
+ * content, and the name of the file, are stable before the first superblock is written. */
 #include "file.h"
 
 #include <stdlib.h>
@@ -235,8 +234,7 @@ int file_write_super(struct file *f, struct superblock *super)
     /* The copy that did not count goes first: the other is whole until this one is. [C3] */
     rc = write_copy(f, bytes, 1 - counts);
     if (rc < 0) return rc;
-    rc = write_copy(f, bytes, counts);
-    return rc == BECK_FULL ? BECK_IO : rc; /* half of it happened */
+    return write_copy(f, bytes, counts);
 }
 
 void file_mark(const struct file *f, struct superblock *super)

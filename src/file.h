@@ -32,7 +32,8 @@ BECK_PRIVATE void file_close(struct file *f);
  * file has never been formatted; NOT_BECK, CORRUPT, NEWER. */
 BECK_PRIVATE int file_read_super(struct file *f, struct superblock *super);
 /* Write it as both copies, each stable before the next, sequence raised; what was read last counts
- * until then. FULL: neither was written. [C3] */
+ * until then. POISONED: a sync failed. After another error the file says what it said before, or
+ * what it was to say: read it. [C3] */
 BECK_PRIVATE int file_write_super(struct file *f, struct superblock *super);
 /* Note in `super` what proves later that the page cache was never lost. */
 BECK_PRIVATE void file_mark(const struct file *f, struct superblock *super);

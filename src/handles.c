@@ -252,13 +252,7 @@ static int look_at_all(struct look *l)
 
 /* ---- The list ---- */
 
-static pthread_key_t handles_key;
-static pthread_once_t handles_once = PTHREAD_ONCE_INIT;
-
-static void make_handles_key(void)
-{
-    (void)pthread_key_create(&handles_key, free);
-}
+static struct os_kept kept_list = OS_KEPT;
 
 static bool is_listed(const struct look *l, uint32_t owner) /* [H1] */
 {
@@ -321,11 +315,9 @@ static int look_publish(struct look *l, const beck_handle_info *const **list, si
         *claim = row->claim;
         claim->topic = row->name == 0 ? NULL : names + row->name - 1;
     }
-    free(pthread_getspecific(handles_key));
-    (void)pthread_setspecific(handles_key, pointers);
     *list = pointers;
     *count = handles;
-    return 0;
+    return os_keep(&kept_list, pointers);
 }
 
 /* Nothing of this build is there: is somebody with another one? Zeros are what the last one to
@@ -344,7 +336,6 @@ int handles_list(struct catalog *cat, const struct coord *c, const beck_handle_i
 {
     struct look *l = calloc(1, sizeof *l);
     if (l == NULL) return err_set(BECK_NOMEM, "out of memory");
-    (void)pthread_once(&handles_once, make_handles_key);
     l->c = c;
     l->picture = &cat->picture;
     pthread_mutex_lock(&cat->mutex);

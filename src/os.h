@@ -7,6 +7,7 @@
 #ifndef OS_H
 #define OS_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "base.h"
@@ -71,8 +72,8 @@ BECK_PRIVATE int os_open_memory(struct os_file *f);
 /* Read exactly `bytes`; what lies behind the end of the file reads as zeros. */
 BECK_PRIVATE int os_read(const struct os_file *f, void *data, size_t bytes, uint64_t at);
 BECK_PRIVATE int os_write(const struct os_file *f, const void *data, size_t bytes, uint64_t at);
-/* Write and make just these bytes stable (and what leads to them). FULL: there was no room to write
- * them, and no sync was tried. IO: outcome unknown. */
+/* Write and make just these bytes stable (and what leads to them). POISONED: the sync failed, the
+ * outcome is unknown; any other error: they could not be written, and no sync was tried. */
 BECK_PRIVATE int os_write_stable(const struct os_file *f, const void *data, size_t bytes,
                                  uint64_t at);
 /* Reserve space, growing the file as needed; FULL. Never shrinks. What the bytes held before may be
@@ -81,7 +82,7 @@ BECK_PRIVATE int os_allocate(const struct os_file *f, uint64_t at, uint64_t byte
 /* Give every hole inside of the file space of its own; FULL. */
 BECK_PRIVATE int os_fill_holes(const struct os_file *f);
 BECK_PRIVATE int os_truncate(const struct os_file *f, uint64_t bytes);
-BECK_PRIVATE int os_sync(const struct os_file *f); /* IO = outcome unknown */
+BECK_PRIVATE int os_sync(const struct os_file *f); /* POISONED = outcome unknown */
 /* Make everything on its file system stable, without taking notice of errors that a later os_sync
  * of the file has to tell of; BECK_UNSUPPORTED. */
 BECK_PRIVATE int os_sync_filesystem(const struct os_file *f);
@@ -109,7 +110,7 @@ BECK_PRIVATE void os_unmap(struct os_map *map);
 BECK_PRIVATE int os_populate(const struct os_map *map, uint64_t from, uint64_t to);
 /* Make all of a mapping present for loads; FULL: as above, on a file system in memory. */
 BECK_PRIVATE int os_populate_loads(const struct os_map *map);
-/* Make [from, to) of the mapping stable, whoever wrote it; IO = outcome unknown. */
+/* Make [from, to) of the mapping stable, whoever wrote it; POISONED = outcome unknown. */
 BECK_PRIVATE int os_map_sync(const struct os_map *map, uint64_t from, uint64_t to);
 /* Every mapped store that recovery depends on goes through here. */
 BECK_PRIVATE void os_store(uint8_t *to, const void *from, size_t bytes);
@@ -154,6 +155,20 @@ BECK_PRIVATE uint32_t os_process_namespace(void);
 BECK_PRIVATE void os_program_name(char *name, size_t bytes);
 /* Has the process been stopped by a signal or a debugger? False when the system does not tell. */
 BECK_PRIVATE bool os_process_stopped(uint32_t process);
+
+/* A block of memory that each thread keeps for one purpose, until it keeps another or ends. */
+struct os_kept {
+    pthread_mutex_t mutex;
+    pthread_key_t key;
+    bool made;
+};
+#define OS_KEPT                                                                                    \
+    {                                                                                              \
+        .mutex = PTHREAD_MUTEX_INITIALIZER                                                         \
+    }
+/* Keep `block`, which malloc gave, in the place of the one before. On failure it is freed: NOMEM,
+ * LIMIT. */
+BECK_PRIVATE int os_keep(struct os_kept *kept, void *block);
 
 /* No thread of this process forks while the lock is held: a child shall not inherit what nobody has
  * noted or marked yet. Only mappings are made and unmade inside. */

@@ -62,6 +62,7 @@ int os_identity(const struct os_file *f, struct os_identity *id)
         }
         return 0;
     }
+    if (!os_missing()) return os_fail("statx");
     if (fstat(f->fd, &st) < 0) return os_fail("fstat");
     id->device = (uint64_t)major(st.st_dev) << 32 | minor(st.st_dev);
     id->inode = st.st_ino;
@@ -121,7 +122,10 @@ void os_filesystem_by_magic(uint64_t magic, struct os_filesystem *fs)
 int os_filesystem(const struct os_file *f, struct os_filesystem *fs)
 {
     struct statfs st;
-    if (fstatfs(f->fd, &st) < 0) return os_fail("fstatfs");
+    int rc;
+    do rc = fstatfs(f->fd, &st);
+    while (rc < 0 && errno == EINTR);
+    if (rc < 0) return os_fail("fstatfs");
     os_filesystem_by_magic((uint64_t)st.f_type, fs);
     fs->magic = (uint32_t)st.f_type;
     return 0;
@@ -198,16 +202,19 @@ int os_open_direct(const struct os_file *f, const char *path, struct os_file *di
     struct stat here, there;
     (void)snprintf(self, sizeof self, "/proc/self/fd/%d", f->fd);
     *direct = (struct os_file){.fd = -1, .readonly = true, .direct = true};
-    direct->fd = os_above_stdio(open(self, O_RDONLY | O_DIRECT | O_CLOEXEC));
+    direct->fd = os_open_fd(self, O_RDONLY | O_DIRECT, 0);
     if (direct->fd < 0 && (errno == ENOENT || errno == ENOTDIR))
-        direct->fd = os_above_stdio(open(path, O_RDONLY | O_DIRECT | O_CLOEXEC));
-    if (direct->fd >= 0 && fstat(f->fd, &here) == 0 && fstat(direct->fd, &there) == 0 &&
-        here.st_ino == there.st_ino && here.st_dev == there.st_dev)
-        return 0;
-    bool failed = direct->fd < 0 && errno != EINVAL && errno != ENOENT && errno != ENOTDIR;
-    if (failed) return os_fail("open around the page cache");
-    os_close(direct);
-    return err_set(BECK_UNSUPPORTED, "cannot read around the page cache: %s", strerror(errno));
+        direct->fd = os_open_fd(path, O_RDONLY | O_DIRECT, 0);
+    int e = errno, rc = 0;
+    if (direct->fd < 0 && e != EINVAL && e != ENOENT && e != ENOTDIR)
+        return os_fail("open around the page cache");
+    if (direct->fd >= 0 && (fstat(f->fd, &here) < 0 || fstat(direct->fd, &there) < 0))
+        rc = os_fail("fstat");
+    else if (direct->fd < 0 || here.st_ino != there.st_ino || here.st_dev != there.st_dev)
+        rc = err_set(BECK_UNSUPPORTED, "cannot read around the page cache: %s",
+                     direct->fd < 0 ? strerror(e) : "the path leads to another file");
+    if (rc < 0) os_close(direct);
+    return rc;
 }
 
 /* ---- Mappings ---- */
@@ -296,7 +303,7 @@ int64_t os_now_coarse_ms(void)
 /* Where getrandom is forbidden. */
 static int os_random_device(uint8_t *p, size_t bytes)
 {
-    int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+    int fd = os_open_fd("/dev/urandom", O_RDONLY, 0);
     if (fd < 0) return os_fail("getrandom, and open /dev/urandom");
     while (bytes > 0) {
         ssize_t n = read(fd, p, bytes);
@@ -322,15 +329,24 @@ int os_random(void *data, size_t bytes)
     return 0;
 }
 
+/* The beginning of a small file; how much, or less than nothing. */
+static ssize_t os_read_text(const char *path, char *text, size_t bytes)
+{
+    ssize_t n;
+    int fd = os_open_fd(path, O_RDONLY, 0);
+    if (fd < 0) return -1;
+    do n = read(fd, text, bytes);
+    while (n < 0 && errno == EINTR);
+    close(fd);
+    return n;
+}
+
 static void os_read_boot_id(uint8_t id[16])
 {
     char text[64] = {0};
     size_t digits = 0;
     memset(id, 0, 16);
-    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
+    ssize_t n = os_read_text("/proc/sys/kernel/random/boot_id", text, sizeof text - 1);
     for (ssize_t i = 0; i < n && digits < 32; i++) {
         char c = text[i];
         int v = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
@@ -373,10 +389,7 @@ bool os_process_stopped(uint32_t process)
 {
     char path[32], text[128] = {0};
     (void)snprintf(path, sizeof path, "/proc/%u/stat", process);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
+    ssize_t n = os_read_text(path, text, sizeof text - 1);
     const char *behind = n > 0 ? strrchr(text, ')') : NULL;
     if (behind == NULL || behind[1] != ' ') return false;
     return behind[2] == 'T' || behind[2] == 't';

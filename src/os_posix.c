@@ -35,7 +35,8 @@ int os_fail(const char *what)
 
 int os_sync_failed(const char *what)
 {
-    return err_set(BECK_IO, "%s: %s", what, strerror(errno));
+    return err_set(BECK_POISONED, "a sync failed (%s: %s): close every handle and open again", what,
+                   strerror(errno));
 }
 
 /* ---- Files ---- */
@@ -51,21 +52,29 @@ int os_above_stdio(int fd)
     return high;
 }
 
+int os_open_fd(const char *path, int flags, uint32_t permissions)
+{
+    int fd;
+    do fd = open(path, flags | O_CLOEXEC, (mode_t)permissions);
+    while (fd < 0 && errno == EINTR);
+    return os_above_stdio(fd);
+}
+
 int os_open(const char *path, enum os_open_mode mode, uint32_t permissions, struct os_file *f)
 {
     static const int flags[] = {[OS_READ] = O_RDONLY,
                                 [OS_WRITE] = O_RDWR,
                                 [OS_CREATE] = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW};
     struct stat st;
-    f->fd = os_above_stdio(
-        open(path, flags[mode] | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, (mode_t)permissions));
+    f->fd = os_open_fd(path, flags[mode] | O_NONBLOCK | O_NOCTTY, permissions);
     f->readonly = mode == OS_READ;
     f->direct = false;
     if (f->fd < 0 && errno == EISDIR) return err_set(BECK_INVALID, "is a directory");
     if (f->fd < 0) return os_fail("open");
-    if (fstat(f->fd, &st) == 0 && S_ISREG(st.st_mode)) return 0;
-    os_close(f);
-    return err_set(BECK_INVALID, "not a regular file");
+    int rc = fstat(f->fd, &st) < 0 ? os_fail("fstat") : 0;
+    if (rc == 0 && !S_ISREG(st.st_mode)) rc = err_set(BECK_INVALID, "not a regular file");
+    if (rc < 0) os_close(f);
+    return rc;
 }
 
 int os_open_nameless(struct os_file *f)
@@ -115,7 +124,9 @@ int os_still_there(const char *path, const struct os_file *f)
     struct stat here, there;
     if (fstat(f->fd, &here) < 0) return os_fail("fstat");
     if (stat(path, &there) < 0)
-        return err_set(BECK_MOVED, "the file was deleted or renamed while open");
+        return errno == ENOENT || errno == ENOTDIR
+                   ? err_set(BECK_MOVED, "the file was deleted or renamed while open")
+                   : os_fail("stat");
     if (here.st_ino == there.st_ino && here.st_dev == there.st_dev) return 0;
     return err_set(BECK_MOVED, "another file took the place of the open one");
 }
@@ -194,7 +205,10 @@ int os_allocate_by_zeros(const struct os_file *f, uint64_t at, uint64_t bytes)
 int os_room(const struct os_file *f, uint64_t *bytes)
 {
     struct statvfs st;
-    if (fstatvfs(f->fd, &st) < 0) return os_fail("fstatvfs");
+    int rc;
+    do rc = fstatvfs(f->fd, &st);
+    while (rc < 0 && errno == EINTR);
+    if (rc < 0) return os_fail("fstatvfs");
     *bytes = (uint64_t)st.f_bavail * st.f_frsize;
     return 0;
 }
@@ -239,14 +253,14 @@ static int os_open_folder(const char *path)
     memcpy(folder, path, n);
     folder[n] = 0;
     const char *name = slash == NULL ? "." : n == 0 ? "/" : folder;
-    int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = os_open_fd(name, O_RDONLY | O_DIRECTORY, 0);
     return fd < 0 ? os_fail("open the directory") : fd;
 }
 
 int os_sync_directory(const char *path, const struct os_file *f)
 {
-    int fd = os_open_folder(path);
-    int rc = fd < 0 ? -1 : fsync(fd);
+    int fd = os_open_folder(path), rc = -1;
+    while (fd >= 0 && (rc = fsync(fd)) < 0 && errno == EINTR) continue;
     int e = errno;
     if (fd >= 0) close(fd);
     if (rc == 0) return 0;
@@ -389,7 +403,9 @@ int os_map_sync(const struct os_map *map, uint64_t from, uint64_t to)
     ASSERT(to <= map->bytes);
     from = (from + skew) / page * page;
     to = align_up(to + skew, page);
-    int rc = msync(map->base + from, to - from, MS_SYNC);
+    int rc;
+    do rc = msync(map->base + from, to - from, MS_SYNC);
+    while (rc < 0 && errno == EINTR);
     return rc < 0 ? os_sync_failed("msync") : 0;
 }
 
@@ -443,6 +459,28 @@ int os_locked_by_other(const struct os_file *f, uint64_t byte, uint64_t count, b
     if (os_ofd(f, F_OFD_GETLK, F_RDLCK, byte, count, &l) < 0) return os_lock_failed("test a lock");
     *locked = l.l_type != F_UNLCK;
     return 0;
+}
+
+/* ---- What threads keep ---- */
+
+static int os_make_key(struct os_kept *kept)
+{
+    pthread_mutex_lock(&kept->mutex);
+    int e = kept->made ? 0 : pthread_key_create(&kept->key, free);
+    kept->made = e == 0;
+    pthread_mutex_unlock(&kept->mutex);
+    if (e == 0) return 0;
+    return err_set(e == ENOMEM ? BECK_NOMEM : BECK_LIMIT, "pthread_key_create: %s", strerror(e));
+}
+
+int os_keep(struct os_kept *kept, void *block)
+{
+    int rc = os_make_key(kept);
+    void *before = rc == 0 ? pthread_getspecific(kept->key) : NULL;
+    if (rc == 0 && pthread_setspecific(kept->key, block) != 0)
+        rc = err_set(BECK_NOMEM, "out of memory");
+    free(rc == 0 ? before : block);
+    return rc;
 }
 
 /* ---- Waiting, clocks, identity ---- */

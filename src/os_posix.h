@@ -10,8 +10,10 @@
 
 /* errno and `what` as a status and a message. */
 BECK_PRIVATE int os_fail(const char *what);
-/* The same for a sync: whatever errno says, what became of the bytes is unknown. IO. */
+/* The same for a sync: whatever errno says, what became of the bytes is unknown. POISONED. */
 BECK_PRIVATE int os_sync_failed(const char *what);
+/* Open for this process alone, whatever signals say. */
+BECK_PRIVATE int os_open_fd(const char *path, int flags, uint32_t permissions);
 /* A descriptor below 3 would sooner or later receive somebody's printf: move it. */
 BECK_PRIVATE int os_above_stdio(int fd);
 /* os_open_memory where the system has no call for it. */

@@ -178,12 +178,14 @@ static int partition_repair(struct partition *p)
     int64_t max_timestamp = -1;
     cell_tail_get(cell, &tail);
     pthread_mutex_lock(&p->cat->mutex);
+    int rc = catalog_known(p->cat);
     struct partition_picture *part = picture_partition(&p->cat->picture, p->topic, p->index);
     struct segment *s = part == NULL ? NULL : partition_active(part);
     if (s != NULL) active = *s;
     if (part != NULL) max_timestamp = part->max_timestamp;
     pthread_mutex_unlock(&p->cat->mutex);
 
+    if (rc < 0) return rc;
     if (part == NULL) {
         atomic_store_explicit(&cell->state, CELL_DELETED, memory_order_release);
         return 0; /* the caller looks at the state next */
@@ -194,7 +196,7 @@ static int partition_repair(struct partition *p)
                              .max_timestamp = max_timestamp,
                              .position = SEGMENT_HEADER_BYTES,
                              .zeroed = SEGMENT_HEADER_BYTES};
-    int rc = tail.segment == 0 ? 0 : use_segment(p, tail.segment);
+    if (tail.segment != 0) rc = use_segment(p, tail.segment);
     if (rc == 0 && tail.segment != 0) rc = adopt_frames(p, &tail);
     if (rc == 0) rc = INVARIANT(tail.next >= atomic_load(&cell->visible));
     if (rc < 0) return rc;
@@ -684,21 +686,24 @@ int partition_sync(struct partition *p, uint64_t target)
 
 /* ---- Looking for the dead ---- */
 
-void partition_look(struct partition *p)
+int partition_look(struct partition *p)
 {
     struct coord *coord = p->cat->coord;
     struct cell *cell = p->cell.rw;
     uint64_t owner = atomic_load(&cell->lock);
-    if (atomic_load(&cell->state) != CELL_LIVE || coord_check_poison(coord) < 0) return;
-    if (owner != 0 && coord_owner_dead(coord, owner) && catalog_try_lock(p->cat) == 0) {
-        if (try_with_catalog(p) == 0) partition_unlock(p);
+    int rc = 0;
+    if (atomic_load(&cell->state) != CELL_LIVE || coord_check_poison(coord) < 0) return 0;
+    if (owner != 0 && coord_owner_dead(coord, owner) && (rc = catalog_try_lock(p->cat)) == 0) {
+        rc = try_with_catalog(p);
+        if (rc == 0) partition_unlock(p);
         catalog_unlock(p->cat);
     }
+    if (rc < 0 && rc != BECK_BUSY) return rc;
 
     uint64_t written = atomic_load(&cell->written);
-    if (atomic_load(&cell->stable) >= written) return;
+    if (atomic_load(&cell->stable) >= written) return 0;
     uint64_t leader = atomic_load(&cell->sync_lock);
     bool left_behind =
         p->config->sync == BECK_SYNC_SYNC && (leader == 0 || coord_owner_dead(coord, leader));
-    if (left_behind || flush_due(p)) (void)partition_sync(p, written);
+    return left_behind || flush_due(p) ? partition_sync(p, written) : 0;
 }

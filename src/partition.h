@@ -57,8 +57,8 @@ BECK_PRIVATE int partition_append(struct partition *p, const struct partition_ba
 /* Return when everything below `target` is stable. Group commit. */
 BECK_PRIVATE int partition_sync(struct partition *p, uint64_t target);
 /* Look for the dead: take over their lock, finish their sync; flush.ms. For those who wait anyway.
- * */
-BECK_PRIVATE void partition_look(struct partition *p);
+ * An error: it is left to the next to look. */
+BECK_PRIVATE int partition_look(struct partition *p);
 /* Set a cell up from what the catalog or recovery knows. Nobody else is there yet. */
 BECK_PRIVATE void partition_reset_cell(struct cell *cell, uint64_t topic, uint32_t index,
                                        const struct tail *tail, uint64_t stable, uint64_t suspect);

@@ -58,13 +58,13 @@ void reader_seek(struct reader *r, uint64_t offset)
 /* The segment for `offset` as the picture has it now, and the partition's start. */
 static int locate(struct reader *r, uint64_t offset, struct segment *found, uint64_t *start)
 {
-    int rc = 0;
     pthread_mutex_lock(&r->cat->mutex);
+    int rc = catalog_known(r->cat);
     struct topic_picture *topic = picture_topic_by_id(&r->cat->picture, r->topic);
     struct partition_picture *part = picture_partition(&r->cat->picture, r->topic, r->index);
     struct segment *s = part == NULL ? NULL : partition_locate(part, offset);
     if (topic != NULL) r->unpacked_max = batch_unpacked_max(topic->config.max_message_bytes);
-    if (part == NULL) rc = err_set(BECK_DELETED, "topic %s was deleted", r->topic_name);
+    if (rc == 0 && part == NULL) rc = err_set(BECK_DELETED, "topic %s was deleted", r->topic_name);
     if (part != NULL)
         *start = part->count > 0 ? max_u64(part->start, part->segments[0].base) : part->next;
     memset(found, 0, sizeof *found);
@@ -138,6 +138,7 @@ static int still_there(struct reader *r, bool *there)
 {
     int rc = catalog_refresh(r->cat);
     pthread_mutex_lock(&r->cat->mutex);
+    if (rc == 0) rc = catalog_known(r->cat);
     struct partition_picture *part = picture_partition(&r->cat->picture, r->topic, r->index);
     *there = part != NULL && partition_segment(part, r->segment.place.id) != NULL;
     pthread_mutex_unlock(&r->cat->mutex);

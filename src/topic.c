@@ -150,9 +150,9 @@ int topic_delete(struct beck *db, const char *name)
     if (t != NULL) e.topic = t->id;
     pthread_mutex_unlock(&db->cat.mutex);
     rc = t == NULL ? not_found(name) : catalog_append(&db->cat, &e, 1);
+    /* It is deleted now. What of the rest cannot be done, or is still read, is done later. */
     bool quiet;
-    if (rc == 0) rc = retire_mark_topic(&db->cat, e.topic, &quiet);
-    if (rc == 0) (void)retire_unused(&db->cat); /* what a reader still pins goes later */
+    if (rc == 0 && retire_mark_topic(&db->cat, e.topic, &quiet) == 0) (void)retire_unused(&db->cat);
     catalog_unlock(&db->cat);
     return rc;
 }
@@ -403,13 +403,7 @@ int topic_append(struct beck_topic *topic, uint32_t partition, const beck_record
  * A list belongs to the thread that asked for it, until it asks again: threads that share a handle
  * must not take each other's away. */
 
-static pthread_key_t list_key;
-static pthread_once_t list_once = PTHREAD_ONCE_INIT;
-
-static void make_list_key(void)
-{
-    (void)pthread_key_create(&list_key, free);
-}
+static struct os_kept kept_list = OS_KEPT;
 
 static void describe_partition(const struct partition_picture *part, const struct cell *cell,
                                beck_partition_info *info)
@@ -497,10 +491,8 @@ static int fill_list(struct beck *db, struct topic_picture **topics, size_t coun
         free(list);
         return rc;
     }
-    free(pthread_getspecific(list_key));
-    (void)pthread_setspecific(list_key, list);
     *out = list;
-    return 0;
+    return os_keep(&kept_list, list);
 }
 
 static int list_once_more(struct beck *db, const char *name, const beck_topic_info *const **topics,
@@ -526,7 +518,6 @@ int topic_list(struct beck *db, const char *name, const beck_topic_info *const *
                size_t *count)
 {
     int rc;
-    (void)pthread_once(&list_once, make_list_key);
     *topics = NULL;
     uint64_t epoch;
     do {

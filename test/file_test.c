@@ -109,7 +109,7 @@ static void change_torn(uint32_t catalog_next, int whole)
     next.catalog_next = catalog_next;
     writes.count = 0;
     writes.fail = whole;
-    ck_assert_int_eq(file_write_super(&f, &next), BECK_IO);
+    ck_assert_int_eq(file_write_super(&f, &next), BECK_POISONED);
     ck_assert_int_eq(writes.count, whole + 1);
     writes.fail = -1;
     flip(writes.at[whole] + 60);
