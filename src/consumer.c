@@ -129,7 +129,7 @@ static int add_partition(struct beck_consumer *c, struct consumed_topic *t, uint
 static int extend(struct beck_consumer *c, bool late)
 {
     int rc = 0;
-    c->catalog_seen = atomic_load(&c->db->cat.seen);
+    uint64_t seen = atomic_load(&c->db->cat.seen);
     for (size_t i = 0; rc == 0 && i < c->topic_count; i++) {
         struct consumed_topic *t = &c->topics[i];
         pthread_mutex_lock(&c->db->cat.mutex);
@@ -137,9 +137,12 @@ static int extend(struct beck_consumer *c, bool late)
         uint32_t partitions = p == NULL ? 0 : p->partitions;
         if (p != NULL) live_config_set(&t->config, &p->config);
         pthread_mutex_unlock(&c->db->cat.mutex);
-        for (; rc == 0 && t->partitions < partitions; t->partitions++)
+        while (rc == 0 && t->partitions < partitions) {
             if (is_wanted(c, t->partitions)) rc = add_partition(c, t, t->partitions, late);
+            if (rc == 0) t->partitions++;
+        }
     }
+    if (rc == 0) c->catalog_seen = seen; /* else it is tried once more */
     return rc;
 }
 
@@ -363,7 +366,7 @@ static int look(struct beck_consumer *c)
         if (quiet) continue;
         if (partition_open(&p, &c->db->cat, r->topic, r->index, r->topic_name,
                            &c->parts[i]->topic->config) == 0)
-            partition_look(&p);
+            (void)partition_look(&p);
         partition_close(&p);
     }
     retire_look(&c->db->cat);
