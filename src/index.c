@@ -74,18 +74,20 @@ void index_write(struct coord *c, const struct segment_place *place, uint64_t ba
     buf_free(&index);
 }
 
-/* Read and verify; NULL when there is nothing usable. */
-static uint8_t *index_load(const struct file *f, const struct segment_place *place,
-                           uint32_t index_at, uint32_t index_bytes, uint32_t *count)
+/* Read and verify; *data is NULL when there is nothing usable, or it could not be read. */
+static int index_load(const struct file *f, const struct segment_place *place, uint32_t index_at,
+                      uint32_t index_bytes, uint32_t *count, uint8_t **data)
 {
-    if (index_at == 0 || index_bytes > index_reserve(place_bytes(place))) return NULL;
-    uint8_t *data = malloc(index_bytes);
-    if (data == NULL) return NULL;
-    if (file_read_segment(f, place, index_at, data, index_bytes) == 0 &&
-        index_header_decode(data, index_bytes, place, count) == 0)
-        return data;
-    free(data);
-    return NULL;
+    *data = NULL;
+    if (index_at == 0 || index_bytes > index_reserve(place_bytes(place))) return 0;
+    uint8_t *read = malloc(index_bytes);
+    if (read == NULL) return err_set(BECK_NOMEM, "out of memory");
+    int rc = file_read_segment(f, place, index_at, read, index_bytes);
+    if (rc == 0 && index_header_decode(read, index_bytes, place, count) == 0)
+        *data = read;
+    else
+        free(read);
+    return rc;
 }
 
 struct log_position index_find(const struct file *f, const struct segment_place *place,
@@ -94,7 +96,8 @@ struct log_position index_find(const struct file *f, const struct segment_place 
 {
     struct log_position at = log_begin(base_offset);
     uint32_t count = 0;
-    uint8_t *data = index_load(f, place, index_at, index_bytes, &count);
+    uint8_t *data;
+    (void)index_load(f, place, index_at, index_bytes, &count, &data);
     uint32_t low = 0, high = count; /* the last entry in [0, high) that is not too far */
     while (data != NULL && high - low > 1) {
         uint32_t middle = low + (high - low) / 2;
@@ -119,11 +122,13 @@ struct log_position index_find(const struct file *f, const struct segment_place 
     return at;
 }
 
-bool index_valid(const struct file *f, const struct segment_place *place, uint32_t index_at,
-                 uint32_t index_bytes)
+int index_valid(const struct file *f, const struct segment_place *place, uint32_t index_at,
+                uint32_t index_bytes)
 {
     uint32_t count = 0;
-    uint8_t *data = index_load(f, place, index_at, index_bytes, &count);
+    uint8_t *data;
+    int rc = index_load(f, place, index_at, index_bytes, &count, &data);
+    bool valid = data != NULL;
     free(data);
-    return data != NULL;
+    return rc < 0 && rc != BECK_CORRUPT ? rc : valid;
 }

@@ -24,8 +24,8 @@ BECK_PRIVATE void index_write(struct coord *c, const struct segment_place *place
 BECK_PRIVATE struct log_position index_find(const struct file *f, const struct segment_place *place,
                                             uint64_t base_offset, uint32_t index_at,
                                             uint32_t index_bytes, int64_t wanted, bool by_time);
-/* Does the stored index agree with the frames? For check. */
-BECK_PRIVATE bool index_valid(const struct file *f, const struct segment_place *place,
-                              uint32_t index_at, uint32_t index_bytes);
+/* Is the stored index whole? 1, 0, or why it could not be read. For check. */
+BECK_PRIVATE int index_valid(const struct file *f, const struct segment_place *place,
+                             uint32_t index_at, uint32_t index_bytes);
 
 #endif

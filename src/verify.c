@@ -41,8 +41,10 @@ static void report(struct check *c, const char *format, ...)
     va_start(args, format);
     int n = vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    if (n > 0) (void)buf_append(&c->held, line, min_u64((uint64_t)n, sizeof line - 1));
-    (void)buf_append(&c->held, "", 1);
+    size_t bytes = n > 0 ? (size_t)min_u64((uint64_t)n, sizeof line - 1) : 0;
+    line[bytes] = 0;
+    int rc = buf_append(&c->held, line, bytes + 1);
+    if (rc < 0) c->failed = rc;
 }
 
 static void hand_over(struct check *c)
@@ -57,15 +59,18 @@ static void hand_over(struct check *c)
     c->held.size = 0;
 }
 
-static void check_superblocks(struct check *c)
+static int check_superblocks(struct check *c)
 {
     static const uint32_t at[2] = {SUPER_A_AT, SUPER_B_AT};
     uint8_t bytes[SUPER_BYTES];
     struct superblock s;
-    for (int i = 0; i < 2; i++)
-        if (os_read(&c->db->file.os, bytes, sizeof bytes, at[i]) < 0 ||
-            super_decode(bytes, &s) != 1)
+    for (int i = 0; i < 2; i++) {
+        int rc = os_read(&c->db->file.os, bytes, sizeof bytes, at[i]);
+        if (rc < 0) return rc;
+        if (super_decode(bytes, &s) != 1)
             report(c, "superblock %c at byte %u is damaged", 'A' + i, at[i]);
+    }
+    return c->failed;
 }
 
 static void check_header(struct check *c, const struct segment *s, const uint8_t *data)
@@ -157,11 +162,14 @@ static int check_segment(struct check *c, const struct segment *s, uint64_t limi
     }
     check_header(c, s, data);
     check_frames(c, s, data, end, s->sealed ? s->next : limit);
-    if (s->index_at != 0 && !index_valid(&c->db->file, &s->place, s->index_at, s->index_bytes))
+    rc = s->index_at == 0 ? 1
+                          : index_valid(&c->db->file, &s->place, s->index_at, s->index_bytes);
+    if (rc == 0)
         report(c, "topic %s:%u: index of segment %llu at byte %llu is damaged (it is only a help)",
                c->topic, c->partition, (unsigned long long)s->place.id,
                (unsigned long long)(place_at(&s->place) + s->index_at));
     c->sum.segments++;
+    if (rc > 0) rc = 0;
     if (c->failed < 0) rc = err_set(c->failed, "out of memory");
     free(data);
     if (c->progress != NULL) c->progress(c->context, c->sum.bytes, c->total);
@@ -236,7 +244,8 @@ static int check_partition(struct check *c, uint64_t topic, uint32_t index)
         report(c, "topic %s:%u: %s lost", c->topic, index,
                err_records(which, list[count - 1].next, visible));
     free(list);
-    return rc < 0 ? rc : judge(c, topic, index, 0);
+    if (rc == 0) rc = judge(c, topic, index, 0);
+    return rc == 0 && c->failed < 0 ? err_set(c->failed, "out of memory") : rc;
 }
 
 int verify_file(struct beck *db, beck_check_callback finding, beck_progress_callback progress,
@@ -247,7 +256,7 @@ int verify_file(struct beck *db, beck_check_callback finding, beck_progress_call
     int rc = db_follow(db);
     if (rc == 0) rc = db_refresh(db);
     c.topic = name;
-    check_superblocks(&c);
+    if (rc == 0) rc = check_superblocks(&c);
     hand_over(&c);
     pthread_mutex_lock(&db->cat.mutex);
     c.total = space_used(&db->cat.picture.space) * BLOCK_BYTES;

@@ -108,7 +108,7 @@ START_TEST(entries_stand_for_frames_4_kib_apart)
         if (i > 0) ck_assert_int_eq(e.max_before, time_of(frame - (frame % 10 == 0 ? 2 : 1)));
         last = e.position;
     }
-    ck_assert(index_valid(&file, &place, index_at, index_bytes));
+    ck_assert_int_eq(index_valid(&file, &place, index_at, index_bytes), 1);
     close_all();
 }
 END_TEST
@@ -154,7 +154,7 @@ START_TEST(a_wrong_index_is_not_used)
         uint8_t byte = (uint8_t)(data[index_at + i] ^ 1);
         ck_assert_int_eq(os_write(&file.os, &byte, 1, place_at(&place) + index_at + i), BECK_OK);
         ck_assert_uint_eq(frame_at(find(far, false)), 0);
-        ck_assert(!index_valid(&file, &place, index_at, index_bytes));
+        ck_assert_int_eq(index_valid(&file, &place, index_at, index_bytes), 0);
         ck_assert_int_eq(
             os_write(&file.os, data + index_at + i, 1, place_at(&place) + index_at + i), BECK_OK);
     }
