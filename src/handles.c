@@ -252,7 +252,7 @@ static int look_at_all(struct look *l)
 
 /* ---- The list ---- */
 
-static struct os_kept kept_list = OS_KEPT;
+static struct os_kept kept_handles = OS_KEPT;
 
 static bool is_listed(const struct look *l, uint32_t owner) /* [H1] */
 {
@@ -317,7 +317,7 @@ static int look_publish(struct look *l, const beck_handle_info *const **list, si
     }
     *list = pointers;
     *count = handles;
-    return os_keep(&kept_list, pointers);
+    return os_keep(&kept_handles, pointers);
 }
 
 /* Nothing of this build is there: is somebody with another one? Zeros are what the last one to

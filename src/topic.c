@@ -403,7 +403,7 @@ int topic_append(struct beck_topic *topic, uint32_t partition, const beck_record
  * A list belongs to the thread that asked for it, until it asks again: threads that share a handle
  * must not take each other's away. */
 
-static struct os_kept kept_list = OS_KEPT;
+static struct os_kept kept_topics = OS_KEPT;
 
 static void describe_partition(const struct partition_picture *part, const struct cell *cell,
                                beck_partition_info *info)
@@ -492,7 +492,7 @@ static int fill_list(struct beck *db, struct topic_picture **topics, size_t coun
         return rc;
     }
     *out = list;
-    return os_keep(&kept_list, list);
+    return os_keep(&kept_topics, list);
 }
 
 static int list_once_more(struct beck *db, const char *name, const beck_topic_info *const **topics,
