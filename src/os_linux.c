@@ -26,6 +26,8 @@
 
 #include "err.h"
 
+#define PIECE_BYTES UINT64_C(65536)
+
 /* Linux 5.4 is the floor. What is newer, and what a container's seccomp profile may forbid, is
  * tried, and does without: test/os_test.c and test/without_test.py forbid each of them. */
 #ifndef MADV_POPULATE_WRITE
@@ -169,13 +171,30 @@ int os_write_stable(const struct os_file *f, const void *data, size_t bytes, uin
     return rc;
 }
 
+/* A signal makes tmpfs give back (before Linux 6) all that it had: where signals come often, only
+ * smaller pieces are ever done. */
+static int allocate_in_pieces(int fd, uint64_t at, uint64_t bytes)
+{
+    uint64_t step = bytes;
+    while (bytes > 0) {
+        uint64_t n = min_u64(step, bytes);
+        if (fallocate(fd, 0, (off_t)at, (off_t)n) == 0) {
+            at += n;
+            bytes -= n;
+        } else if (errno != EINTR) {
+            return -1;
+        } else if (step > PIECE_BYTES) {
+            step = max_u64(step / 2, PIECE_BYTES);
+        }
+    }
+    return 0;
+}
+
 /* On a full disk xfs and btrfs refuse even what has its space already: writing tells. */
 int os_allocate(const struct os_file *f, uint64_t at, uint64_t bytes)
 {
     uint64_t size = 0;
-    int rc;
-    do rc = fallocate(f->fd, 0, (off_t)at, (off_t)bytes);
-    while (rc < 0 && errno == EINTR);
+    int rc = allocate_in_pieces(f->fd, at, bytes);
     if (rc == 0) return 0;
     if (!os_missing() && errno != ENOSPC && errno != EDQUOT) return os_fail("fallocate");
     bool full = errno == ENOSPC || errno == EDQUOT;

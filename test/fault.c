@@ -24,7 +24,7 @@ static _Atomic uint32_t armed_call = FAULT_KINDS, armed_from, armed_times;
 static _Atomic int armed_error;
 static _Atomic uint32_t random_millionths;
 static _Atomic uint64_t random_state;
-static _Atomic size_t at_most;
+static _Atomic size_t at_most, space_at_once;
 static uint32_t interrupts, pretended;
 static _Thread_local uint32_t interrupted;
 static _Atomic long blocks, mappings;
@@ -126,6 +126,11 @@ void fault_short(size_t bytes)
     at_most = bytes;
 }
 
+void fault_interrupt_space(size_t bytes)
+{
+    space_at_once = bytes;
+}
+
 void fault_interrupt(uint32_t times)
 {
     interrupts = times;
@@ -185,6 +190,12 @@ static bool ends(enum fault_call call)
     return fails(call);
 }
 
+static bool too_long(off_t bytes)
+{
+    errno = EINTR;
+    return space_at_once != 0 && bytes > (off_t)space_at_once;
+}
+
 static size_t shorter(size_t bytes)
 {
     return at_most != 0 && bytes > at_most ? at_most : bytes;
@@ -213,7 +224,7 @@ WRAP(ssize_t, pwrite, (int fd, const void *from, size_t n, off_t at), (fd, from,
      ends(FAULT_PWRITE))
 WRAP(int, madvise, (void *at, size_t n, int advice), (at, n, advice), fails(FAULT_MADVISE))
 WRAP(int, fallocate, (int fd, int mode, off_t at, off_t n), (fd, mode, at, n),
-     ends(FAULT_FALLOCATE))
+     too_long(n) || ends(FAULT_FALLOCATE))
 WRAP(int, ftruncate, (int fd, off_t size), (fd, size), ends(FAULT_FTRUNCATE))
 WRAP(off_t, lseek, (int fd, off_t at, int whence), (fd, at, whence), fails(FAULT_LSEEK))
 WRAP(int, sync_file_range, (int fd, off_t at, off_t n, unsigned flags), (fd, at, n, flags),

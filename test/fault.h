@@ -64,6 +64,9 @@ const char *fault_name(enum fault_call call);
 void fault_short(size_t bytes);
 /* Every call that a signal can end is ended `times` times before it is made. */
 void fault_interrupt(uint32_t times);
+/* Space of more bytes is asked for in vain: a signal comes each time, as on tmpfs before Linux 6.
+ * 0 = it is given. */
+void fault_interrupt_space(size_t bytes);
 /* Take every file system for the one with this number; 0 = for what it is. Syncs do nothing then,
  * and O_DIRECT is left out, so that tests can run in memory. */
 void fault_pretend(uint32_t magic);

@@ -10,7 +10,9 @@
  * part of them is played that the seed chooses. FAULT=scenario plays one scenario,
  * FAULT=scenario:call:errno:nth:times one round of it. */
 #include <linux/magic.h>
+#include <pthread.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "base.h"
@@ -483,7 +485,7 @@ static void snapshot(struct world *w)
     appended(w, 0, "c", 0, 1, 100, 0);
     appended(w, 0, "b", 0, 1, 9000, 0);
     topic_deleted(w, 0, "b");
-    if (beck_stat(w->db[0], &after) < 0 || fault_fired() > 0) return;
+    if (beck_stat(w->db[0], &after) < 0 || fault_fired() > 0 || limited) return;
     MUST(after.catalog_bytes < before.catalog_bytes, "no snapshot was made");
 }
 
@@ -637,6 +639,172 @@ START_TEST(short_and_interrupted)
 }
 END_TEST
 
+/* ---- What the system refuses ---- */
+
+/* One round with a soft limit on what this process may have. */
+static void round_with(__rlimit_resource_t resource, rlim_t value, enum fault_call kind, int error)
+{
+    struct rlimit before;
+    restore();
+    fault_kind = FAULT_KINDS;
+    if (scenario->begin != NULL) scenario->begin(world);
+    snprintf(point, sizeof point, "%s, limit %d is %llu: ", playing, (int)resource,
+             (unsigned long long)value);
+    fault_kind = kind, fault_errno = error;
+    getrlimit(resource, &before);
+    struct rlimit now = {value, before.rlim_max};
+    setrlimit(resource, &now);
+    scenario->play(world);
+    setrlimit(resource, &before);
+    check_usable(world);
+    for (int h = HANDLES - 1; h >= 0; h--) beck_close(world->db[h]);
+    check_file(world);
+}
+
+static rlim_t address_space(void)
+{
+    unsigned long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f == NULL || fscanf(f, "%lu", &pages) != 1) pages = 0;
+    if (f != NULL) fclose(f);
+    return (rlim_t)pages * 4096;
+}
+
+/* Descriptors, the size of the file, and address space, from nothing to enough. */
+START_TEST(short_of)
+{
+    bool one, all = getenv("FAULTS") != NULL;
+    if (!chosen(&scenarios[_i], &one) || one) return;
+    begin_scenario(&scenarios[_i]);
+    signal(SIGXFSZ, SIG_IGN);
+    limited = true;
+    for (rlim_t n = 0; n < 16; n++) round_with(RLIMIT_NOFILE, n, FAULT_OPEN, EMFILE);
+    for (rlim_t n = 0; n < 40; n += all ? 1 : 5)
+        round_with(RLIMIT_FSIZE, n * BLOCK_BYTES, FAULT_PWRITE, EFBIG);
+#ifndef TEST_SANITIZED
+    for (rlim_t n = 0; n < 30; n += all ? 1 : 3)
+        round_with(RLIMIT_AS, address_space() + n * 64 * KIB, FAULT_MMAP, ENOMEM);
+#endif
+    unlink(file_name);
+}
+END_TEST
+
+static volatile sig_atomic_t signals;
+
+static void count_signal(int sig)
+{
+    (void)sig;
+    signals++;
+}
+
+/* Ten thousand signals a second, whose handler lets calls fail with EINTR. */
+START_TEST(storm_of_signals)
+{
+    struct sigaction action = {.sa_handler = count_signal};
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
+    struct itimerspec often = {{0, 100000}, {0, 100000}}, never = {{0, 0}, {0, 0}};
+    timer_t timer;
+    bool one;
+    if (!chosen(&scenarios[_i], &one) || one) return;
+    begin_scenario(&scenarios[_i]);
+    if (scenario->filesystem == EXT4_SUPER_MAGIC) fault_pretend(0);
+    sigaction(SIGUSR1, &action, NULL);
+    ck_assert_int_eq(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
+    unfailing = true;
+    for (int i = 0; i < 5; i++) {
+        snprintf(point, sizeof point, "%s, signals: ", playing);
+        restore();
+        if (scenario->begin != NULL) scenario->begin(world);
+        alarm(ROUND_SECONDS);
+        timer_settime(timer, 0, &often, NULL);
+        scenario->play(world);
+        for (int h = HANDLES - 1; h >= 0; h--) closed(world, h);
+        timer_settime(timer, 0, &never, NULL);
+        alarm(0);
+        check_file(world);
+    }
+    ck_assert_int_gt(signals, 0);
+    unlink(file_name);
+}
+END_TEST
+
+/* ---- Single stories ---- */
+
+/* tmpfs gave back what it had when a signal came: asking for all of it once more is for ever. */
+START_TEST(space_in_pieces)
+{
+    static char value[60000];
+    beck *db = open_db(BECK_MEMORY);
+    beck_topic *topic = os_topic(db, "t", 1, 0);
+    alarm(10);
+    fault_interrupt_space(100000);
+    for (int i = 0; i < 100; i++) {
+        beck_record r = {.value = value, .value_size = sizeof value};
+        OK(db, beck_append(topic, &r, NULL));
+    }
+    fault_interrupt_space(0);
+    OK(db, beck_close(db));
+    alarm(0);
+}
+END_TEST
+
+static int die_in_format(const char *name)
+{
+    beck *db;
+    fault_arm(FAULT_FSYNC, 1, 1, FAULT_KILL);
+    beck_open(name, NULL, &db);
+    return 1;
+}
+
+/* The name of a new file is stable before anybody is told that the file is there: whoever comes
+ * after an error, or a death, at that point syncs the folder. */
+START_TEST(name_of_a_new_file)
+{
+    const char *name = path();
+    beck *db = NULL;
+    int status;
+    fault_arm(FAULT_FSYNC, 1, 1, EIO);
+    GIVES(IO, db, beck_open(name, NULL, &db));
+    beck_close(db);
+    fault_disarm();
+    OK(db, beck_open(name, NULL, &db));
+    ck_assert_uint_eq(fault_calls(FAULT_FSYNC), 1);
+    OK(db, beck_close(db));
+    unlink(name);
+
+    pid_t pid = fork();
+    if (pid == 0) _exit(die_in_format(name));
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFSIGNALED(status));
+    fault_disarm();
+    OK(db, beck_open(name, NULL, &db));
+    ck_assert_uint_eq(fault_calls(FAULT_FSYNC), 1);
+    OK(db, beck_close(db));
+}
+END_TEST
+
+/* Without a key of its own a thread gets an error, and nobody else's memory is freed. */
+START_TEST(no_thread_key_left)
+{
+    pthread_key_t key;
+    const beck_topic_info *const *topics;
+    const beck_handle_info *const *handles;
+    size_t count;
+    beck *db = open_db(path());
+    ck_assert_int_eq(pthread_key_create(&key, NULL), 0);
+    ck_assert_int_eq(pthread_setspecific(key, db), 0);
+    fault_arm(FAULT_KEY, 1, FAULT_ALWAYS, EAGAIN);
+    for (int i = 0; i < 2; i++) {
+        GIVES(LIMIT, db, beck_topic_list(db, &topics, &count));
+        GIVES(LIMIT, db, beck_handles(db, &handles, &count));
+    }
+    fault_disarm();
+    OK(db, beck_topic_list(db, &topics, &count));
+    OK(db, beck_handles(db, &handles, &count));
+    OK(db, beck_close(db));
+}
+END_TEST
+
 Suite *suite(void)
 {
     Suite *s = suite_create("fault");
@@ -644,6 +812,11 @@ Suite *suite(void)
     tcase_set_timeout(c, 120);
     tcase_add_loop_test(c, fail_each_call, 0, SCENARIOS);
     tcase_add_loop_test(c, short_and_interrupted, 0, SCENARIOS);
+    tcase_add_loop_test(c, short_of, 0, SCENARIOS);
+    tcase_add_loop_test(c, storm_of_signals, 0, SCENARIOS);
+    tcase_add_test(c, space_in_pieces);
+    tcase_add_test(c, name_of_a_new_file);
+    tcase_add_test(c, no_thread_key_left);
     suite_add_tcase(s, c);
     return s;
 }
