@@ -24,6 +24,7 @@ static _Atomic uint32_t armed_call = FAULT_KINDS, armed_from, armed_times;
 static _Atomic int armed_error;
 static _Atomic uint32_t random_millionths;
 static _Atomic uint64_t random_state;
+static _Atomic bool random_spares_syncs;
 static _Atomic size_t at_most, space_at_once;
 static uint32_t interrupts, pretended;
 static _Thread_local uint32_t interrupted;
@@ -95,9 +96,15 @@ void fault_arm(enum fault_call call, uint32_t nth, uint32_t times, int error)
     armed_call = call;
 }
 
-void fault_arm_random(uint64_t seed, uint32_t millionths)
+bool fault_is_sync(enum fault_call call)
+{
+    return call == FAULT_PWRITEV2 || call == FAULT_FDATASYNC || call == FAULT_MSYNC;
+}
+
+void fault_arm_random(uint64_t seed, uint32_t millionths, bool syncs)
 {
     forget_counts();
+    random_spares_syncs = !syncs;
     random_state = seed;
     random_millionths = millionths;
 }
@@ -165,7 +172,8 @@ static bool fails(enum fault_call call)
     uint32_t n = atomic_fetch_add(&calls[call], 1) + 1;
     int error = armed_error;
     bool now = armed_call == call && n >= armed_from && n - armed_from < armed_times;
-    if (random_millionths != 0 && chance(1000000) < random_millionths) {
+    bool spared = random_spares_syncs && fault_is_sync(call);
+    if (random_millionths != 0 && !spared && chance(1000000) < random_millionths) {
         const int *list = fault_errors(call);
         uint32_t count = 0;
         while (list[count] != 0) count++;

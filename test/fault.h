@@ -51,8 +51,10 @@ enum fault_call {
 
 /* From its `nth` on (1 = the next) `times` calls of this kind fail with `error`. Counts anew. */
 void fault_arm(enum fault_call call, uint32_t nth, uint32_t times, int error);
-/* Each call fails with this probability, in millionths, with an error that becomes it. */
-void fault_arm_random(uint64_t seed, uint32_t millionths);
+/* Each call, of syncs only if they may, fails with this probability, in millionths, with an error
+ * that becomes it. */
+void fault_arm_random(uint64_t seed, uint32_t millionths, bool syncs);
+bool fault_is_sync(enum fault_call call);
 /* Nothing fails any more; how often something did since it was armed. */
 uint32_t fault_disarm(void);
 uint32_t fault_fired(void);

@@ -92,14 +92,21 @@ _Noreturn static void say_and_end(int line, const char *why)
 
 /* ---- Which status fits ---- */
 
-static bool is_sync(enum fault_call call)
-{
-    return call == FAULT_PWRITEV2 || call == FAULT_FDATASYNC || call == FAULT_MSYNC;
-}
+static bool unfailing; /* nothing that happens is an error */
+static bool at_random; /* many calls fail */
+static bool limited;   /* it is the system that makes calls fail */
 
 static bool is_missing(int error)
 {
     return error == ENOSYS || error == EOPNOTSUPP || error == EPERM || error == EINVAL;
+}
+
+/* Of many calls that fail at once anything may come, but nothing that is not so. */
+static bool fits_at_random(int rc)
+{
+    return rc == BECK_IO || rc == BECK_FULL || rc == BECK_NOMEM || rc == BECK_LIMIT ||
+           rc == BECK_PERMISSION || rc == BECK_READONLY || rc == BECK_POISONED || rc == BECK_BUSY ||
+           rc == BECK_UNSUPPORTED;
 }
 
 static int status_of(int error)
@@ -122,7 +129,8 @@ static int status_of(int error)
 static bool fits(int rc)
 {
     if (rc >= 0 || rc == BECK_UNKNOWN || fault_kind == FAULT_KINDS) return true;
-    if (is_sync(fault_kind)) return rc == BECK_POISONED;
+    if (at_random) return fits_at_random(rc);
+    if (fault_is_sync(fault_kind)) return rc == BECK_POISONED;
     if (fault_kind == FAULT_LOCK && fault_errno == EAGAIN) /* the gate, or every slot */
         return rc == BECK_BUSY || rc == BECK_LIMIT;
     if (fault_kind == FAULT_KEY) return rc == BECK_LIMIT || rc == BECK_NOMEM;
@@ -130,13 +138,10 @@ static bool fits(int rc)
     return rc == status_of(fault_errno);
 }
 
-static bool unfailing; /* nothing that happens is an error */
-static bool limited;   /* it is the system that makes calls fail */
-
 static int judged(int rc, beck *db, const char *call)
 {
     MUST(!unfailing || rc >= 0, "%s gave %s: %s", call, beck_status_name(rc), beck_errmsg(db));
-    if (rc == BECK_POISONED) world->poisoned = true;
+    if (rc == BECK_POISONED) __atomic_store_n(&world->poisoned, true, __ATOMIC_RELAXED);
     if (rc < 0) {
         MUST(beck_errmsg(db)[0] != 0, "%s: %s without words", call, beck_status_name(rc));
         MUST(fault_kind == FAULT_KINDS || limited || fault_fired() > 0, "%s: %s: %s", call,
@@ -232,18 +237,18 @@ static void value_of(uint32_t number, uint32_t bytes, char *to)
 static int appended(struct world *w, int h, const char *name, uint32_t partition, uint32_t count,
                     uint32_t bytes, uint32_t sync)
 {
-    static char values[16][70000];
+    static _Thread_local char values[16][70000];
     beck_record records[16];
     uint32_t t = topic_number(w, name);
     if (w->db[h] == NULL || w->topic[h][t] == NULL) return -1;
+    uint32_t first = __atomic_fetch_add(&w->notes_used, count, __ATOMIC_RELAXED);
+    MUST(first + count <= NOTES, "too many");
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t number = __atomic_fetch_add(&w->notes_used, 1, __ATOMIC_RELAXED);
-        MUST(number < NOTES, "too many");
+        uint32_t number = first + i;
         w->notes[number] = (struct note){t, partition, bytes, UNCERTAIN, false, -1};
         value_of(number, bytes, values[i]);
         records[i] = (beck_record){.value = values[i], .value_size = bytes};
     }
-    uint32_t first = w->notes_used - count;
     int64_t offset = -1;
     beck_append_options options = {.size = sizeof options, .sync = sync};
     int rc = judged(

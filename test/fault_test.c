@@ -60,7 +60,7 @@ static void restore(void)
 /* After faults that are over everything works again, but for what a failed sync poisoned. */
 static void check_usable(struct world *w)
 {
-    bool sync = is_sync(fault_kind) && !is_missing(fault_errno) && fault_errno != EINTR;
+    bool sync = fault_is_sync(fault_kind) && !is_missing(fault_errno) && fault_errno != EINTR;
     fault_kind = FAULT_KINDS;
     for (int h = 0; h < HANDLES; h++)
         for (uint32_t t = 0; w->db[h] != NULL && t < w->topics_used; t++) {
@@ -711,7 +711,7 @@ START_TEST(storm_of_signals)
     sigaction(SIGUSR1, &action, NULL);
     ck_assert_int_eq(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
     unfailing = true;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < (getenv("FAULTS") == NULL ? 2 : 10); i++) {
         snprintf(point, sizeof point, "%s, signals: ", playing);
         restore();
         if (scenario->begin != NULL) scenario->begin(world);
@@ -724,6 +724,89 @@ START_TEST(storm_of_signals)
         check_file(world);
     }
     ck_assert_int_gt(signals, 0);
+    unlink(file_name);
+}
+END_TEST
+
+/* ---- Threads, and calls that fail by chance ---- */
+
+struct thread {
+    pthread_t id;
+    struct world *w;
+    int handle;
+    const char *topic;
+    uint32_t seen[NOTES];
+    uint32_t seen_count;
+};
+
+static void *append_often(void *argument)
+{
+    struct thread *t = argument;
+    for (uint32_t i = 0; i < 100; i++)
+        appended(t->w, t->handle, t->topic, 0, 1 + i % 3, 50 + i * 37 % 4000, i % 7 == 0);
+    return NULL;
+}
+
+/* What is read is judged later, when its fate is known. */
+static void *read_often(void *argument)
+{
+    struct thread *t = argument;
+    beck_consumer_config config = {.size = sizeof config, .topics = &t->topic, .topic_count = 1};
+    beck_consumer *consumer = NULL;
+    const beck_record *records;
+    size_t count;
+    for (int i = 0; i < 200; i++) {
+        if (consumer == NULL &&
+            judged(beck_consumer_open(t->w->db[t->handle], &config, &consumer), NULL, "open") < 0)
+            continue;
+        int rc = judged(beck_poll(consumer, 20, 1, &records, &count), NULL, "beck_poll");
+        MUST(rc != BECK_EVENT, "records are missing");
+        for (size_t k = 0; rc == 0 && k < count; k++)
+            t->seen[t->seen_count++] = (uint32_t)strtoul(records[k].value, NULL, 10);
+    }
+    beck_consumer_close(consumer);
+    return NULL;
+}
+
+START_TEST(threads)
+{
+    static struct thread list[6];
+    static const struct scenario by_chance = {"threads", prepare_clean, NULL, NULL,
+                                              EXT4_SUPER_MAGIC};
+    begin_scenario(&by_chance);
+    at_random = true;
+    for (uint32_t turn = 0; turn < (getenv("FAULTS") == NULL ? 4 : 40); turn++) {
+        uint64_t seed = test_seed() + turn;
+        snprintf(point, sizeof point, "threads, SEED=%llu: ", (unsigned long long)seed);
+        restore();
+        fault_kind = FAULT_KINDS;
+        begin_two(world);
+        fault_kind = FAULT_OPEN;
+        alarm(60);
+        fault_arm_random(seed, 3000, turn % 2 == 1);
+        for (int i = 0; i < 6; i++) {
+            memset(&list[i], 0, sizeof list[i]);
+            list[i].w = world, list[i].handle = i % 2, list[i].topic = i % 4 < 2 ? "a" : "b";
+            MUST(pthread_create(&list[i].id, NULL, i < 4 ? append_often : read_often, &list[i]) ==
+                     0,
+                 "no thread");
+        }
+        for (int i = 0; i < 6; i++) pthread_join(list[i].id, NULL);
+        for (int i = 4; i < 6; i++)
+            for (uint32_t k = 0; k < list[i].seen_count; k++) {
+                struct note *n = &world->notes[list[i].seen[k]];
+                MUST(n->fate != REFUSED, "record %u was refused, and read", list[i].seen[k]);
+            }
+        uint32_t fired = fault_disarm();
+        MUST(fired > 0, "nothing failed");
+        fault_kind = FAULT_KINDS;
+        bool poisoned = world->poisoned;
+        MUST(!poisoned || turn % 2 == 1, "no sync failed, and the file is poisoned");
+        for (int h = HANDLES - 1; h >= 0; h--)
+            if (beck_close(world->db[h]) < 0) MUST(poisoned, "beck_close: %s", beck_errmsg(NULL));
+        check_file(world);
+        alarm(0);
+    }
     unlink(file_name);
 }
 END_TEST
@@ -814,6 +897,7 @@ Suite *suite(void)
     tcase_add_loop_test(c, short_and_interrupted, 0, SCENARIOS);
     tcase_add_loop_test(c, short_of, 0, SCENARIOS);
     tcase_add_loop_test(c, storm_of_signals, 0, SCENARIOS);
+    tcase_add_test(c, threads);
     tcase_add_test(c, space_in_pieces);
     tcase_add_test(c, name_of_a_new_file);
     tcase_add_test(c, no_thread_key_left);
