@@ -427,7 +427,7 @@ static int stat_all(beck *db, beck_stat_info *info)
     if (rc == 0) rc = db_follow(db);
     if (rc == 0) rc = db_refresh(db);
     if (rc == 0) rc = os_size(&db->file.os, &info->file_bytes);
-    if (rc == 0) rc = file_read_super(&db->file, &super);
+    if (rc == 0) rc = file_read_own_super(&db->file, &super);
     if (rc < 0) return rc;
     pthread_mutex_lock(&db->cat.mutex);
     stat_picture(db, info);

@@ -294,9 +294,8 @@ static int refresh(struct catalog *cat)
             if (rc == 0 && cat->at.next >= visible) return 0;
         }
         struct superblock super;
-        rc = file_read_super(cat->file, &super);
-        if (rc == 0) rc = err_set(BECK_CORRUPT, "the superblocks of an open file are zero");
-        if (rc == 1) rc = load(cat, &super, max_u64(visible, super.catalog_next));
+        rc = file_read_own_super(cat->file, &super);
+        if (rc == 0) rc = load(cat, &super, max_u64(visible, super.catalog_next));
         if (rc == 0 && atomic_load(&coord_header_ro(cat->coord)->root_flips) == flips) {
             cat->root_flips = flips;
             return 0;
@@ -492,8 +491,8 @@ static void reload(struct catalog *cat)
     char message[512];
     (void)strncpy(message, err_message(), sizeof message - 1);
     message[sizeof message - 1] = 0;
-    int rc = file_read_super(cat->file, &super);
-    if (rc == 1)
+    int rc = file_read_own_super(cat->file, &super);
+    if (rc == 0)
         rc = load(cat, &super, max_u64(atomic_load(&cell.ro->visible), super.catalog_next));
     if (rc < 0) forget_for_now(cat);
     (void)err_set(BECK_IO, "%s", message);
@@ -569,7 +568,7 @@ static int flip_root(struct catalog *cat, struct superblock *super)
     struct superblock now;
     int rc = file_write_super(cat->file, super); /* [C3] */
     if (rc == 0 || rc == BECK_POISONED) return rc;
-    if (file_read_super(cat->file, &now) != 1)
+    if (file_read_own_super(cat->file, &now) < 0)
         return err_context(BECK_POISONED, "which catalog counts is unknown: close every handle");
     return now.root.id == super->root.id ? 0 : rc;
 }
@@ -587,9 +586,8 @@ static int snapshot_write(struct snapshot *s, const struct segment_place *spare)
         rc = file_zero(cat->file, place_at(spare) + SEGMENT_HEADER_BYTES,
                        place_bytes(spare) - SEGMENT_HEADER_BYTES);
     if (rc == 0) rc = write_stable(cat, &s->place, SEGMENT_HEADER_BYTES, s->out.data, s->out.size);
-    if (rc == 0) rc = file_read_super(cat->file, &super);
-    if (rc != 1)
-        return rc < 0 ? rc : err_set(BECK_CORRUPT, "the superblocks of an open file are zero");
+    if (rc == 0) rc = file_read_own_super(cat->file, &super);
+    if (rc < 0) return rc;
     super.root = s->place;
     super.root_base = s->base;
     super.catalog_next = s->at.next;
@@ -631,8 +629,8 @@ static int catalog_snapshot(struct catalog *cat)
         struct coord_header *h = coord_header(cat->coord);
         cat->root_flips = atomic_fetch_add(&h->root_flips, 1) + 1;
         atomic_exchange(&cell.rw->visible, s.at.next);
-        rc = file_read_super(cat->file, &super);
-        if (rc == 1) rc = load(cat, &super, s.at.next);
+        rc = file_read_own_super(cat->file, &super);
+        if (rc == 0) rc = load(cat, &super, s.at.next);
         if (rc < 0) forget_for_now(cat);
     } else {
         space_give(&cat->picture.space, s.place.block, 0);
@@ -672,7 +670,7 @@ int catalog_mark_unclean(struct catalog *cat)
     struct coord_header *h = coord_header(cat->coord);
     struct superblock super;
     if (LIKELY(atomic_load(&h->unclean) != 0)) return 0;
-    int rc = file_read_super(cat->file, &super);
+    int rc = file_read_own_super(cat->file, &super);
     if (rc < 0) return rc;
     coord_sync_begin(cat->coord);
     file_mark(cat->file, &super);
@@ -756,8 +754,8 @@ static int catalog_repair(struct catalog *cat)
     if (rc == 0) rc = coord_check_poison(cat->coord);
     if (rc < 0) return rc;
     pthread_mutex_lock(&cat->mutex);
-    rc = file_read_super(cat->file, &super);
-    if (rc == 1) rc = super.root.id != cat->root.id ? repair_root(cat, &super) : repair_end(cat);
+    rc = file_read_own_super(cat->file, &super);
+    if (rc == 0) rc = super.root.id != cat->root.id ? repair_root(cat, &super) : repair_end(cat);
     if (rc == 0) rc = repair_supers(cat, &super);
     if (rc == 0) atomic_exchange(&cell.rw->visible, cat->at.next);
     if (rc < 0) forget_for_now(cat); /* it knows more than was made stable: begin anew [C4] */

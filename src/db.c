@@ -282,9 +282,8 @@ static int open_join(struct beck *db)
     if (rc < 0) return rc;
     if (!coord_present(&db->coord))
         return err_set(BECK_BUSY, "the file is in use by an incompatible build of beck");
-    rc = file_read_super(&db->file, &super);
-    if (rc == 0) rc = err_set(BECK_CORRUPT, "the superblocks of an open file are zero");
-    if (rc > 0) rc = db->file.fs.shares ? coord_may_be_shared(&db->coord) : 0;
+    rc = file_read_own_super(&db->file, &super);
+    if (rc == 0 && db->file.fs.shares) rc = coord_may_be_shared(&db->coord);
     if (rc == 0) rc = coord_claim_slot(&db->coord);
     if (rc == 0) wait_for_intents(db);
     return rc < 0 ? rc : catalog_join(&db->cat);
@@ -742,7 +741,7 @@ static int close_last(struct beck *db)
     if (rc < 0) return rc;
     atomic_store(&h->instance, 0); /* followers look away before the cells go */
     rc = os_truncate(&db->file.os, trimmed_bytes(db));
-    if (rc == 0) rc = file_read_super(&db->file, &super);
+    if (rc == 0) rc = file_read_own_super(&db->file, &super);
     if (rc < 0) return rc;
     coord_sync_begin(&db->coord);
     rc = os_sync(&db->file.os);

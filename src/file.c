@@ -204,6 +204,13 @@ int file_read_super(struct file *f, struct superblock *super)
     return 1;
 }
 
+int file_read_own_super(struct file *f, struct superblock *super)
+{
+    int rc = file_read_super(f, super);
+    if (rc != 0) return rc < 0 ? rc : 0;
+    return err_set(BECK_CORRUPT, "the superblocks of an open file are zero");
+}
+
 static int write_copy(struct file *f, const uint8_t bytes[SUPER_BYTES], int copy)
 {
     return os_write_stable(&f->os, bytes, SUPER_BYTES, copy == 0 ? SUPER_A_AT : SUPER_B_AT);

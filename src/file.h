@@ -31,6 +31,8 @@ BECK_PRIVATE void file_close(struct file *f);
 /* The valid superblock with the higher sequence; checks version and features. 1 = read, 0 = the
  * file has never been formatted; NOT_BECK, CORRUPT, NEWER. */
 BECK_PRIVATE int file_read_super(struct file *f, struct superblock *super);
+/* The same of a file that is formatted: 0, or an error. */
+BECK_PRIVATE int file_read_own_super(struct file *f, struct superblock *super);
 /* Write it as both copies, each stable before the next, sequence raised; what was read last counts
  * until then. POISONED: a sync failed. After another error the file says what it said before, or
  * what it was to say: read it. [C3] */

@@ -27,6 +27,8 @@ static _Atomic uint64_t random_state;
 static _Atomic bool random_spares_syncs;
 static _Atomic size_t at_most, space_at_once;
 static uint32_t interrupts, pretended;
+static _Atomic uint32_t before_in;
+static void (*before_call)(void);
 static _Thread_local uint32_t interrupted;
 static _Atomic long blocks, mappings;
 static bool direct[64]; /* descriptors */
@@ -109,8 +111,15 @@ void fault_arm_random(uint64_t seed, uint32_t millionths, bool syncs)
     random_millionths = millionths;
 }
 
+void fault_before(uint32_t nth, void (*act)(void))
+{
+    before_in = nth;
+    before_call = act;
+}
+
 uint32_t fault_disarm(void)
 {
+    before_call = NULL;
     uint32_t count = fired;
     armed_call = FAULT_KINDS;
     random_millionths = 0;
@@ -169,6 +178,7 @@ static uint32_t chance(uint32_t below)
 
 static bool fails(enum fault_call call)
 {
+    if (before_call != NULL && atomic_fetch_sub(&before_in, 1) == 1) before_call();
     uint32_t n = atomic_fetch_add(&calls[call], 1) + 1;
     int error = armed_error;
     bool now = armed_call == call && n >= armed_from && n - armed_from < armed_times;

@@ -55,6 +55,8 @@ void fault_arm(enum fault_call call, uint32_t nth, uint32_t times, int error);
  * that becomes it. */
 void fault_arm_random(uint64_t seed, uint32_t millionths, bool syncs);
 bool fault_is_sync(enum fault_call call);
+/* Before the `nth` call from now on, of whatever kind, `act` is called. */
+void fault_before(uint32_t nth, void (*act)(void));
 /* Nothing fails any more; how often something did since it was armed. */
 uint32_t fault_disarm(void);
 uint32_t fault_fired(void);

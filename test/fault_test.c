@@ -661,7 +661,7 @@ static void round_with(__rlimit_resource_t resource, rlim_t value, enum fault_ca
     check_file(world);
 }
 
-static rlim_t address_space(void)
+static MAYBE_UNUSED rlim_t address_space(void)
 {
     unsigned long pages = 0;
     FILE *f = fopen("/proc/self/statm", "r");
@@ -728,6 +728,74 @@ START_TEST(storm_of_signals)
 }
 END_TEST
 
+/* ---- Cut while it is open ---- */
+
+static struct cut {
+    const char *name;
+    off_t to;    /* -1 = in the middle of the records */
+    bool longer; /* and made as long again, by a hole */
+} cuts[] = {{"to nothing", 0, false},
+            {"into the shared memory", 100000, false},
+            {"into the records", -1, false},
+            {"to nothing and longer", 0, true}};
+static const struct cut *cutting;
+
+static void cut_now(void)
+{
+    off_t to = cutting->to < 0 ? (off_t)file_size(file_name) * 3 / 4 : cutting->to;
+    off_t was = (off_t)file_size(file_name);
+    was_cut = true;
+    if (truncate(file_name, to) < 0 || (cutting->longer && truncate(file_name, was) < 0)) abort();
+}
+
+static void play_cut(uint32_t nth)
+{
+    restore();
+    if (scenario->begin != NULL) scenario->begin(world);
+    fault_kind = FAULT_OPEN;
+    limited = true;
+    snprintf(point, sizeof point, "%s, cut %s before call %u: ", playing, cutting->name, nth);
+    alarm(ROUND_SECONDS);
+    fault_before(nth, cut_now);
+    scenario->play(world);
+    for (int h = HANDLES - 1; h >= 0; h--) closed(world, h);
+    fault_disarm();
+    beck *db = NULL; /* whatever it says */
+    if (beck_open(file_name, NULL, &db) == 0) (void)beck_check(db, NULL, NULL, NULL, NULL);
+    beck_close(db);
+    _exit(was_cut ? 0 : 2);
+}
+
+/* Cut before each call: an error, or SIGBUS where doc/FILES.md says so; no other end, no wrong
+ * record. */
+START_TEST(cut_at_each_call)
+{
+    bool one, all = getenv("FAULTS") != NULL;
+    if (!chosen(&scenarios[_i], &one) || one) return;
+    begin_scenario(&scenarios[_i]);
+    signal(SIGBUS, SIG_DFL);
+    uint32_t errors = 0, ended = 0;
+    for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
+        int status = 0;
+        cutting = &cuts[i];
+        for (uint32_t n = 1 + (uint32_t)(test_seed() % 20); status != 2 << 8; n += all ? 1 : 20) {
+            fflush(stdout);
+            pid_t pid = fork();
+            if (pid == 0) play_cut(n);
+            ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+            bool bus = WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS;
+            if (status == 0) errors++;
+            if (bus) ended++;
+            ck_assert_msg(bus || status == 0 || status == 2 << 8, "%s, cut %s before call %u: %d",
+                          playing, cutting->name, n, status);
+        }
+    }
+    printf("%s: cut, %u errors, %u ended\n", playing, errors, ended);
+    fflush(stdout);
+    unlink(file_name);
+}
+END_TEST
+
 /* ---- Threads, and calls that fail by chance ---- */
 
 struct thread {
@@ -777,7 +845,8 @@ START_TEST(threads)
     at_random = true;
     for (uint32_t turn = 0; turn < (getenv("FAULTS") == NULL ? 4 : 40); turn++) {
         uint64_t seed = test_seed() + turn;
-        snprintf(point, sizeof point, "threads, SEED=%llu: ", (unsigned long long)seed);
+        snprintf(point, sizeof point, "threads, SEED=%llu, turn %u: ",
+                 (unsigned long long)test_seed(), turn);
         restore();
         fault_kind = FAULT_KINDS;
         begin_two(world);
@@ -897,6 +966,7 @@ Suite *suite(void)
     tcase_add_loop_test(c, short_and_interrupted, 0, SCENARIOS);
     tcase_add_loop_test(c, short_of, 0, SCENARIOS);
     tcase_add_loop_test(c, storm_of_signals, 0, SCENARIOS);
+    tcase_add_loop_test(c, cut_at_each_call, 0, SCENARIOS);
     tcase_add_test(c, threads);
     tcase_add_test(c, space_in_pieces);
     tcase_add_test(c, name_of_a_new_file);
