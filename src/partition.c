@@ -444,7 +444,9 @@ static int append_locked(struct partition *p, struct tail *tail,
     uint64_t stable = atomic_load_explicit(&cell->stable, memory_order_relaxed);
     struct log_position at = {tail->position, tail->chain, tail->next, true};
     struct tail next = *tail;
-    int rc = INVARIANT(tail->position + span <= p->limit);
+    /* Once more: a roll may have failed while we waited, and its SEAL may count all the same. */
+    int rc = coord_check_poison(p->cat->coord);
+    if (rc == 0) rc = INVARIANT(tail->position + span <= p->limit);
     if (rc == 0 && UNLIKELY(tail->next + batch->count > OFFSET_MAX))
         rc = err_set(BECK_LIMIT, "topic %s:%u: no offsets are left", p->topic_name, p->index);
     if (rc < 0) return rc;

@@ -28,6 +28,7 @@ static _Atomic bool random_spares_syncs;
 static _Atomic size_t at_most, space_at_once;
 static uint32_t interrupts, pretended;
 static _Atomic uint32_t before_in;
+static bool before_failing;
 static void (*before_call)(void);
 static _Thread_local uint32_t interrupted;
 static _Atomic long blocks, mappings;
@@ -114,6 +115,7 @@ void fault_arm_random(uint64_t seed, uint32_t millionths, bool syncs)
 void fault_before(uint32_t nth, void (*act)(void))
 {
     before_in = nth;
+    before_failing = nth == 0;
     before_call = act;
 }
 
@@ -178,7 +180,8 @@ static uint32_t chance(uint32_t below)
 
 static bool fails(enum fault_call call)
 {
-    if (before_call != NULL && atomic_fetch_sub(&before_in, 1) == 1) before_call();
+    if (before_call != NULL && !before_failing && atomic_fetch_sub(&before_in, 1) == 1)
+        before_call();
     uint32_t n = atomic_fetch_add(&calls[call], 1) + 1;
     int error = armed_error;
     bool now = armed_call == call && n >= armed_from && n - armed_from < armed_times;
@@ -191,6 +194,7 @@ static bool fails(enum fault_call call)
         now = true;
     }
     if (!now) return false;
+    if (before_call != NULL && before_failing) before_call();
     atomic_fetch_add(&fired, 1);
     if (error == FAULT_KILL) raise(SIGKILL);
     errno = error;

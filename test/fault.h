@@ -55,7 +55,7 @@ void fault_arm(enum fault_call call, uint32_t nth, uint32_t times, int error);
  * that becomes it. */
 void fault_arm_random(uint64_t seed, uint32_t millionths, bool syncs);
 bool fault_is_sync(enum fault_call call);
-/* Before the `nth` call from now on, of whatever kind, `act` is called. */
+/* Before the `nth` call from now on, of whatever kind, `act` is called; 0 = before one that fails. */
 void fault_before(uint32_t nth, void (*act)(void));
 /* Nothing fails any more; how often something did since it was armed. */
 uint32_t fault_disarm(void);

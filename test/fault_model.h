@@ -392,7 +392,8 @@ static void check_file(struct world *w)
     fault_kind = FAULT_KINDS;
     int rc = beck_open(file_name, NULL, &db);
     MUST(rc == 0, "open again: %s: %s", beck_status_name(rc), beck_errmsg(db));
-    snprintf(point + strlen(point), sizeof point - strlen(point), "%.300s", beck_recovery_report(db));
+    snprintf(point + strlen(point), sizeof point - strlen(point), "%.300s",
+             beck_recovery_report(db));
     for (uint32_t t = 0; t < w->topics_used; t++) check_topic(db, w, t);
     rc = beck_check(db, print_finding, NULL, NULL, NULL);
     MUST(rc == 0, "beck_check: %s", beck_errmsg(db));

@@ -845,8 +845,8 @@ START_TEST(threads)
     at_random = true;
     for (uint32_t turn = 0; turn < (getenv("FAULTS") == NULL ? 4 : 40); turn++) {
         uint64_t seed = test_seed() + turn;
-        snprintf(point, sizeof point, "threads, SEED=%llu, turn %u: ",
-                 (unsigned long long)test_seed(), turn);
+        snprintf(point, sizeof point,
+                 "threads, SEED=%llu, turn %u: ", (unsigned long long)test_seed(), turn);
         restore();
         fault_kind = FAULT_KINDS;
         begin_two(world);
@@ -935,6 +935,44 @@ START_TEST(name_of_a_new_file)
 }
 END_TEST
 
+static beck_topic *late_topic;
+static pthread_t late;
+static int late_rc;
+
+static void *append_late(void *unused)
+{
+    (void)unused;
+    late_rc = append_text(late_topic, 0, "late");
+    return NULL;
+}
+
+/* While another thread holds the partition's lock and its catalog batch is about to fail. */
+static void begin_late(void)
+{
+    fault_before(1, NULL);
+    MUST(pthread_create(&late, NULL, append_late, NULL) == 0, "no thread");
+    sleep_ms(100);
+}
+
+/* The sync of a batch that seals a segment fails: it may be there all the same. Who waited for the
+ * lock meanwhile must not append behind the end that it tells of. */
+START_TEST(append_beside_a_failed_roll)
+{
+    playing = "failed roll";
+    beck *db = open_db(path());
+    late_topic = os_topic(db, "t", 1, 2 * BLOCK_BYTES);
+    int rc = append_filled(late_topic, 0, 10000, 1, NULL);
+    fault_before(0, begin_late);
+    fault_arm(FAULT_PWRITEV2, 1, 1, EIO);
+    while (rc == 0) rc = append_filled(late_topic, 0, 10000, 1, NULL);
+    ck_assert_int_eq(rc, BECK_POISONED);
+    pthread_join(late, NULL);
+    ck_assert_int_eq(late_rc, BECK_POISONED);
+    fault_disarm();
+    GIVES(POISONED, db, beck_close(db));
+}
+END_TEST
+
 /* Without a key of its own a thread gets an error, and nobody else's memory is freed. */
 START_TEST(no_thread_key_left)
 {
@@ -970,6 +1008,7 @@ Suite *suite(void)
     tcase_add_test(c, threads);
     tcase_add_test(c, space_in_pieces);
     tcase_add_test(c, name_of_a_new_file);
+    tcase_add_test(c, append_beside_a_failed_roll);
     tcase_add_test(c, no_thread_key_left);
     suite_add_tcase(s, c);
     return s;
