@@ -170,6 +170,8 @@ long fault_mappings(void)
     return mappings;
 }
 
+#if FAULT_WRAPPED
+
 static uint32_t chance(uint32_t below)
 {
     uint64_t x = atomic_fetch_add(&random_state, UINT64_C(0x9E3779B97F4A7C15));
@@ -419,3 +421,5 @@ int __wrap_pthread_key_create(pthread_key_t *key, void (*destructor)(void *))
 {
     return fails(FAULT_KEY) ? errno : __real_pthread_key_create(key, destructor);
 }
+
+#endif

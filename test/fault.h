@@ -9,6 +9,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if defined(__SANITIZE_THREAD__)
+#define FAULT_WRAPPED 0
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define FAULT_WRAPPED 0
+#endif
+#endif
+#ifndef FAULT_WRAPPED
+#define FAULT_WRAPPED 1
+#endif
+
 #define FAULT_CALLS(X)                                                                             \
     X(OPEN, "open")                                                                                \
     X(LOCK, "fcntl F_OFD_SETLK")                                                                   \
@@ -55,7 +66,8 @@ void fault_arm(enum fault_call call, uint32_t nth, uint32_t times, int error);
  * that becomes it. */
 void fault_arm_random(uint64_t seed, uint32_t millionths, bool syncs);
 bool fault_is_sync(enum fault_call call);
-/* Before the `nth` call from now on, of whatever kind, `act` is called; 0 = before one that fails. */
+/* Before the `nth` call from now on, of whatever kind, `act` is called; 0 = before those that fail.
+ */
 void fault_before(uint32_t nth, void (*act)(void));
 /* Nothing fails any more; how often something did since it was armed. */
 uint32_t fault_disarm(void);

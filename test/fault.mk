@@ -3,5 +3,15 @@ FAULT_WRAPS := open fcntl fstat stat statx fstatfs fstatvfs pread read pwrite pw
     fsync syncfs msync mmap munmap madvise fallocate ftruncate lseek ioctl sync_file_range syscall \
     getrandom memfd_create malloc calloc realloc aligned_alloc free pthread_setspecific \
     pthread_key_create
+# The runtime of the thread sanitizer is part of the program, and makes the same calls.
+ifeq ($(filter thread,$(SAN)),)
 $(OUT)/test/fault_test: LDFLAGS += $(FAULT_WRAPS:%=-Wl,--wrap=%)
+endif
 $(OUT)/test/fault_test: test/fault.mk
+
+# Every call with every error, in threads of longer, also under the address sanitizer
+PROOFS += faults
+.PHONY: faults
+faults: export FAULTS := all
+faults: ## every system call and every allocation fails, one at a time and for ever (1 min)
+	@$(MAKE) --no-print-directory unit TESTS=fault_test

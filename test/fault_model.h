@@ -133,7 +133,7 @@ static bool fits(int rc)
     if (at_random) return fits_at_random(rc);
     if (was_cut) /* what is there then are zeros, as in a new file */
         return rc == BECK_CORRUPT || rc == BECK_DELETED || rc == BECK_NOT_FOUND ||
-               rc == BECK_NOT_BECK || rc == BECK_BUSY;
+               rc == BECK_NOT_BECK || rc == BECK_BUSY || rc == BECK_FULL || rc == BECK_IO;
     if (fault_is_sync(fault_kind)) return rc == BECK_POISONED;
     if (fault_kind == FAULT_LOCK && fault_errno == EAGAIN) /* the gate, or every slot */
         return rc == BECK_BUSY || rc == BECK_LIMIT;

@@ -7,9 +7,9 @@ with another process that had the file open before, and without. Whatever was ac
 `sync` topic must be on the device at the end, and so must whatever anybody was given to read after
 the file was opened again: the image is unmounted and mounted to see what is really there.
 
-A loop device says that a write has succeeded of which its file took only a part. So the worker looks
-at the device after each append that was acknowledged; the one record that such a lie may cost is not
-counted."""
+A loop device says that a write has succeeded of which its file took only a part. So the worker
+looks at the device after each append that was acknowledged; the one record that such a lie may
+cost is not counted."""
 import itertools
 import mmap
 import os
@@ -24,7 +24,8 @@ from harness import BECK, ROOT, ROUNDS, Db, beck, folders
 
 RECORD = 48 << 10
 #        MiB of the image, of the tmpfs that holds it, how it is made, mount options
-KINDS = {"ext4": (96, 24, ["mkfs.ext4", "-q", "-F", "-m", "0", "-J", "size=4"], "loop,errors=continue"),
+KINDS = {"ext4": (96, 24, ["mkfs.ext4", "-q", "-F", "-m", "0", "-J", "size=4"],
+                  "loop,errors=continue"),
          "xfs": (320, 112, ["mkfs.xfs", "-q", "-f"], "loop"),
          "btrfs": (256, 48, ["mkfs.btrfs", "-q", "-f", "-m", "single"], "loop")}
 

@@ -1,4 +1,4 @@
-/* die_at_error.c -- to be preloaded: SIGKILL between a sync that failed and whoever would tell of it */
+/* die_at_error.c -- to be preloaded: SIGKILL between a sync that failed and who would tell of it */
 #include <dlfcn.h>
 #include <signal.h>
 #include <sys/mman.h>
