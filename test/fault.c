@@ -32,7 +32,6 @@ static bool before_failing;
 static void (*before_call)(void);
 static _Thread_local uint32_t interrupted;
 static _Atomic long blocks, mappings;
-static bool direct[64]; /* descriptors */
 
 static const char *const names[] = {
 #define FAULT_NAME(name, text) text,
@@ -171,6 +170,8 @@ long fault_mappings(void)
 }
 
 #if FAULT_WRAPPED
+
+static bool direct[64]; /* descriptors */
 
 static uint32_t chance(uint32_t below)
 {

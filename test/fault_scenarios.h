@@ -300,7 +300,7 @@ static void die_appending(struct world *w)
 static void die_in_catalog(struct world *w)
 {
     if (!opened(w, 1, 0)) _exit(9);
-    fault_arm(FAULT_PWRITEV2, 1, 1, FAULT_KILL);
+    fault_arm(STABLE_CALL, 1, 1, FAULT_KILL);
     topic_altered(w, 1, "b", 3);
 }
 

@@ -573,7 +573,7 @@ START_TEST(append_beside_a_failed_roll)
     late_topic = os_topic(db, "t", 1, 2 * BLOCK_BYTES);
     int rc = append_filled(late_topic, 0, 10000, 1, NULL);
     fault_before(0, begin_late);
-    fault_arm(FAULT_PWRITEV2, 1, 1, EIO);
+    fault_arm(STABLE_CALL, 1, 1, EIO);
     while (rc == 0) rc = append_filled(late_topic, 0, 10000, 1, NULL);
     ck_assert_int_eq(rc, BECK_POISONED);
     pthread_join(late, NULL);
