@@ -193,6 +193,7 @@ int os_allocate_by_zeros(const struct os_file *f, uint64_t at, uint64_t bytes)
     static const uint8_t zeros[64 * 1024];
     uint64_t size = 0, end = at + bytes;
     int rc = os_size(f, &size);
+    if (rc < 0) return rc; /* how long it was is not known, then */
     while (rc == 0 && at < end) {
         uint64_t n = min_u64(end - at, sizeof zeros);
         rc = os_write(f, zeros, (size_t)n, at);
