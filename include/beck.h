@@ -170,7 +170,7 @@ typedef struct beck_options {
  * After a crash the first handle to open the file recovers it, see beck_recovery_report.
  * On failure *db is NULL, or a handle that serves only beck_errmsg and beck_close: always close it.
  * Errors: NOT_FOUND, PERMISSION, NOT_BECK, NEWER, FILESYSTEM, CORRUPT, BUSY, FULL, IO, NOMEM,
- * LIMIT, UNSUPPORTED. */
+ * LIMIT, UNSUPPORTED, POISONED (a sync failed: nothing is promised yet, open it once more). */
 BECK_API int beck_open(const char *path, const beck_options *options, beck **db);
 
 /* Close the handle and everything opened through it; NULL is allowed. No other thread may be using
@@ -247,7 +247,8 @@ typedef struct beck_topic_config {
 BECK_API int beck_topic_config_set(beck_topic_config *config, const char *name, const char *value,
                                    char *message, size_t message_size);
 
-/* Create a topic; `config` may be NULL. Stable when it returns. EXISTS, INVALID, LIMIT, FULL. */
+/* Create a topic; `config` may be NULL. Stable when it returns. EXISTS, INVALID, LIMIT, FULL;
+ * POISONED: a sync failed, and whether it was made is unknown. The same holds for the next two. */
 BECK_API int beck_topic_create(beck *db, const char *name, const beck_topic_config *config);
 /* Change the settings that are not 0 in `config`. With more partitions keys go elsewhere, so that
  * their order holds only from then on. NOT_FOUND, INVALID (fewer partitions). */
