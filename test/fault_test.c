@@ -545,6 +545,41 @@ START_TEST(name_of_a_new_file)
 }
 END_TEST
 
+/* A child died between writing an entry of the catalog and its sync: what must be stable is written
+ * how often by who repairs it, at the first try or, when that fails, at the second? */
+static uint32_t stable_calls_of_a_repair(const char *name, bool fails_first)
+{
+    int status;
+    beck *db = open_db(name);
+    OK(db, beck_topic_create(db, "before", NULL));
+    pid_t pid = fork();
+    if (pid == 0) {
+        beck *mine = NULL;
+        beck_open(name, NULL, &mine);
+        fault_arm(STABLE_CALL, 1, 1, FAULT_KILL);
+        _exit(beck_topic_create(mine, "half", NULL));
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFSIGNALED(status));
+    fault_arm(FAULT_PWRITE, 1, 1, EIO);
+    if (fails_first) GIVES(IO, db, beck_topic_create(db, "after", NULL));
+    fault_disarm();
+    OK(db, beck_topic_create(db, "after", NULL));
+    uint32_t calls = fault_calls(STABLE_CALL);
+    OK(db, beck_close(db));
+    unlink(name);
+    return calls;
+}
+
+/* [C4] holds for the second try, too: it must not take for stable what the first one read. */
+START_TEST(repair_of_the_catalog_tried_again)
+{
+    const char *name = path();
+    uint32_t once = stable_calls_of_a_repair(name, false);
+    ck_assert_uint_eq(stable_calls_of_a_repair(name, true), once);
+}
+END_TEST
+
 static beck_topic *late_topic;
 static pthread_t late;
 static int late_rc;
@@ -628,6 +663,7 @@ Suite *suite(void)
     tcase_add_test(c, space_in_pieces);
     tcase_add_test(c, name_of_a_new_file);
     tcase_add_test(c, append_beside_a_failed_roll);
+    tcase_add_test(c, repair_of_the_catalog_tried_again);
     tcase_add_test(c, no_thread_key_left);
     return s;
 }
