@@ -13,5 +13,6 @@ $(OUT)/test/fault_test: test/fault.mk
 PROOFS += faults
 .PHONY: faults
 faults: export FAULTS := all
+faults: export LIMIT := 420
 faults: ## every system call and every allocation fails, one at a time and for ever (1 min)
 	@$(MAKE) --no-print-directory unit TESTS=fault_test
