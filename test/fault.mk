@@ -9,7 +9,7 @@ $(OUT)/test/fault_test: LDFLAGS += $(FAULT_WRAPS:%=-Wl,--wrap=%)
 endif
 $(OUT)/test/fault_test: test/fault.mk
 
-# Every call with every error, in threads of longer, also under the address sanitizer
+# Every call with every error; check and the sanitizers play a part of them
 PROOFS += faults
 .PHONY: faults
 faults: export FAULTS := all
