@@ -2,10 +2,10 @@
  *
  *     crash [--images N] [--seed S] [--jobs J] [--run SEED] [--keep FOLDER]
  *
- * A run is one world: a few processes append, read, create and delete topics, come and go, are killed
- * and stopped. Around each change of the disk there may be a crash: then another world begins with what
- * it leaves, in which a process opens the file, and all that was promised has to be there. In that one,
- * too, there may be a crash, and so on. */
+ * A run is one world: a few processes append, read, create and delete topics, come and go, are
+ * killed and stopped. Around each change of the disk there may be a crash: then another world
+ * begins with what it leaves, in which a process opens the file, and all that was promised has to
+ * be there. In that one, too, there may be a crash, and so on. */
 #include <stdarg.h>
 #include <signal.h>
 #include <stdio.h>
@@ -128,7 +128,8 @@ static void call_ends(const struct scenario *s, const char *what, int rc)
     if (took > 3000000 && !s->stops) sim_violation("%s took %lld ms", what, (long long)took / 1000);
 }
 
-/* May a call fail with this? Faults of the system do everything; what others do may be in the way. */
+/* May a call fail with this? Faults of the system do everything; what others do may be in the
+ * way. */
 static void may_fail(int rc, beck *db, const char *what)
 {
     struct world *w = sim_world();
@@ -198,7 +199,7 @@ static void append_done(struct scenario *s, uint32_t index, int rc, int64_t offs
             oracle_need(t, op->partition, power ? LEVEL_POWER : LEVEL_KILL, offset + op->count);
         return;
     }
-    if (rc == BECK_UNKNOWN || rc == BECK_POISONED || rc == BECK_DELETED) return;
+    if (rc == BECK_UNKNOWN || rc == BECK_POISONED) return;
     if (op->outcome == OUTCOME_THERE)
         sim_violation("append %u was seen, and then refused: %d", index, rc);
     op->outcome = OUTCOME_NOT;
@@ -692,8 +693,8 @@ static bool process_loss(struct world *w, const struct oracle *o, enum level lev
     return !inner->failed;
 }
 
-/* The device forgets a write, puts it elsewhere, flips a bit. What it does not touch must be read, and
- * nothing that was never written. */
+/* The device forgets a write, puts it elsewhere, flips a bit. What it does not touch must be
+ * read, and nothing that was never written. */
 struct damage {
     struct oracle oracle;
     uint64_t at, bytes;

@@ -3,9 +3,10 @@
  *     write --> cache, and a version of each sector --sync--> stable
  *                          `--power loss: any of them, none, a torn or a trashed one
  *
- * A sync makes stable just the sectors it is asked for: what else a real one may take along is one of
- * the states a loss can leave anyway. Bytes outside of what was written are never damaged. Words of
- * the coordination area change without a version: nothing that survives depends on them. */
+ * A sync makes stable just the sectors it is asked for: what else a real one may take along is
+ * one of the states a loss can leave anyway. Bytes outside of what was written are never damaged.
+ * Words of the coordination area change without a version: nothing that survives depends on them.
+ * */
 #include "sim.h"
 
 #include <stdio.h>

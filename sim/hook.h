@@ -33,17 +33,11 @@ int sim_mutex_init(pthread_mutex_t *mutex, const void *attributes);
 int sim_mutex_lock(pthread_mutex_t *mutex);
 int sim_mutex_trylock(pthread_mutex_t *mutex);
 int sim_mutex_unlock(pthread_mutex_t *mutex);
-int sim_key_create(pthread_key_t *key, void (*destructor)(void *));
-void *sim_getspecific(pthread_key_t key);
-int sim_setspecific(pthread_key_t key, const void *value);
 #define pthread_mutex_init sim_mutex_init
 #define pthread_mutex_lock sim_mutex_lock
 #define pthread_mutex_trylock sim_mutex_trylock
 #define pthread_mutex_unlock sim_mutex_unlock
 #define pthread_mutex_destroy(mutex) ((void)(mutex))
-#define pthread_key_create sim_key_create
-#define pthread_getspecific sim_getspecific
-#define pthread_setspecific sim_setspecific
 
 /* gcc's and clang's own operations; the arguments have no side effects that matter twice. */
 #ifdef __clang__

@@ -148,7 +148,7 @@ static void compare_topic(struct comparison *c, const beck_topic_info *info)
     const struct known_topic *t = &c->o->topics[index];
     uint32_t have = info->config->partitions;
     bool made = t->creating || t->openers > 0;
-    bool anew = t->deleting && t->openers > 0 && info->id > t->last;
+    bool anew = t->deleting && made && info->id > t->last;
     if (t->id == 0 && !made) sim_violation("topic %s is there again", info->name);
     if (t->id != 0 && info->id != t->id && !anew)
         sim_violation("topic %s is another one: %llu, not %llu", info->name,

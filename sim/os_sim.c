@@ -21,7 +21,7 @@ static struct description *description(const struct os_file *f)
 
 static int sync_error(const char *what)
 {
-    return err_set(BECK_IO, "%s: simulated error", what);
+    return err_set(BECK_POISONED, "%s: simulated error", what);
 }
 
 /* ---- Files ---- */
@@ -481,6 +481,17 @@ bool os_process_stopped(uint32_t process)
 {
     (void)process;
     return false;
+}
+
+int os_keep(struct os_kept *kept, void *block)
+{
+    static pthread_key_t next;
+    struct process *p = sim_self();
+    if (!kept->made) kept->key = next++;
+    kept->made = true;
+    sim_free(p->keys[kept->key]);
+    p->keys[kept->key] = block;
+    return 0;
 }
 
 void os_fork_lock(void)

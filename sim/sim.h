@@ -1,9 +1,9 @@
 /* sim.h -- a world of its own: one file on one disk, processes that share it, and what befalls them
  *
  * The library runs unchanged above os_sim.c. Each simulated process is a fiber of this one thread;
- * another one runs where a shared word is touched or the system is called, as the world's seed says.
- * The same seed gives the same run. Worlds nest: what a power loss leaves is looked at in a world
- * inside of the one that is being simulated, which stands still meanwhile. */
+ * another one runs where a shared word is touched or the system is called, as the world's seed
+ * says. The same seed gives the same run. Worlds nest: what a power loss leaves is looked at in a
+ * world inside of the one that is being simulated, which stands still meanwhile. */
 #ifndef SIM_H
 #define SIM_H
 
@@ -34,7 +34,8 @@ static inline bool chance_one_in(struct chance *c, uint32_t n)
     return chance_below(c, n) == 0;
 }
 
-/* ---- Disk: what the processes see, what the device holds for certain, and what lies between ---- */
+/* ---- Disk: what the processes see, what the device holds for certain, and what lies between
+ * ---- */
 struct version { /* of a sector, written and not yet stable */
     uint32_t older;
     uint64_t written; /* bit i: 8 bytes at i * 8 were written since the sector was stable */
@@ -69,8 +70,8 @@ void disk_zero(struct disk *d, uint64_t at, uint64_t bytes);
 void disk_resize(struct disk *d, uint64_t bytes);
 /* The sectors that hold [from, to) are stable now. */
 void disk_sync(struct disk *d, uint64_t from, uint64_t to);
-/* The sync failed: some of it got there, and all of it counts as clean; with `evict` some of it leaves
- * memory, and what the device has is seen again. */
+/* The sync failed: some of it got there, and all of it counts as clean; with `evict` some of it
+ * leaves memory, and what the device has is seen again. */
 void disk_sync_failed(struct disk *d, uint64_t from, uint64_t to, bool evict, struct chance *c);
 /* What the device holds, where the cache is clean. */
 void disk_read_device(const struct disk *d, uint64_t at, void *data, uint64_t bytes);
@@ -207,6 +208,7 @@ void sim_wake(const void *word, int32_t count);
 bool sim_fault(enum fault kind);
 void sim_change(void); /* the disk is about to change, or has */
 void sim_point(const volatile void *word);
+void sim_free(void *memory);
 /* A process dies: what it had open is closed. */
 void os_sim_died(struct world *w, struct process *p);
 

@@ -1,11 +1,11 @@
 /* world.c -- processes as fibers: who runs next, who dies, who waits; memory, mutexes, faults */
 /*
  * A process gives way at points: where a shared word is touched, where the system is called. There
- * another may go on, somebody may be killed or stopped, a crash may be looked at. Between two points
- * nothing happens at the same time, so what a run does depends on its seed alone.
+ * another may go on, somebody may be killed or stopped, a crash may be looked at. Between two
+ * points nothing happens at the same time, so what a run does depends on its seed alone.
  *
- * Time stands still while anybody can run, but for a microsecond a call; when all wait it jumps to the
- * first who waits for it. */
+ * Time stands still while anybody can run, but for a microsecond a call; when all wait it jumps
+ * to the first who waits for it. */
 #include "sim.h"
 
 #include <setjmp.h>
@@ -162,25 +162,6 @@ int sim_mutex_unlock(pthread_mutex_t *mutex)
 {
     if (*(int *)(void *)mutex != 1) sim_violation("a mutex is unlocked that nobody holds");
     *(int *)(void *)mutex = 0;
-    return 0;
-}
-
-int sim_key_create(pthread_key_t *key, void (*destructor)(void *))
-{
-    static pthread_key_t next;
-    (void)destructor;
-    *key = next++;
-    return 0;
-}
-
-void *sim_getspecific(pthread_key_t key)
-{
-    return sim_self()->keys[key];
-}
-
-int sim_setspecific(pthread_key_t key, const void *value)
-{
-    sim_self()->keys[key] = (void *)(uintptr_t)value;
     return 0;
 }
 

@@ -162,8 +162,7 @@ static int check_segment(struct check *c, const struct segment *s, uint64_t limi
     }
     check_header(c, s, data);
     check_frames(c, s, data, end, s->sealed ? s->next : limit);
-    rc = s->index_at == 0 ? 1
-                          : index_valid(&c->db->file, &s->place, s->index_at, s->index_bytes);
+    rc = s->index_at == 0 ? 1 : index_valid(&c->db->file, &s->place, s->index_at, s->index_bytes);
     if (rc == 0)
         report(c, "topic %s:%u: index of segment %llu at byte %llu is damaged (it is only a help)",
                c->topic, c->partition, (unsigned long long)s->place.id,
