@@ -87,6 +87,7 @@ class History:
 
     def read_producer(self, name, lines):
         lives, batch, topic = {}, None, {}
+        usual = not lines or lines[0][0] != "U" or lines[0][1] == "known"
         for words in lines:
             kind = words[0]
             if kind == "I":
@@ -104,7 +105,8 @@ class History:
                     self.wrong("refused", "%s: append: %s", name, " ".join(words))
             elif kind == "T":
                 lives[words[1]] = words[2]
-                self.topics[words[1]].append(("T", int(words[3]), int(words[3]), words[2]))
+                if usual:
+                    self.topics[words[1]].append(("T", int(words[3]), int(words[4]), words[2]))
             elif kind in "CD":
                 topic[kind] = [kind, int(words[2]), NEVER]
                 self.topics[words[1]].append(topic[kind])
@@ -194,6 +196,7 @@ class History:
             self.wrong("skipped" if first > wanted else "repeated",
                        "%s was given %s@%d after @%d, by the poll that ended at %s", reader.name,
                        spot(place), first, wanted - 1, words[5])
+            reader.last.pop(place, None)
         offset = first
         for run in words[6:]:
             key, index, size, count = split_run(run)
@@ -256,7 +259,7 @@ class History:
         """A poll found nothing more: what was acknowledged before it began was read."""
         self.counts["polls to the end"] += 1
         for place, position in reader.positions.items():
-            if reader.kind in ("", "audit"):
+            if not reader.kind:  # what an audit does not find is lost
                 self.ends.append((int(words[1]), place, position, reader.name))
             before = reader.last.get(place)
             if before and before[1] < self.count_of(before[0]):
@@ -353,10 +356,10 @@ class History:
         """[end of append] and [the highest offset so far] of each partition, to bisect in."""
         tops = {}
         for place, found in by_place.items():
-            times, highest, top = [], [], (0, "")
+            times, highest, top = [], [], (0, "", 0)
             for end, offset, key in sorted((b.end, b.offset + b.count, k) for _, k, b in found
                                            if b.offset is not None):
-                top = max(top, (offset, key))
+                top = max(top, (offset, key, end))
                 times.append(end)
                 highest.append(top)
             tops[place] = times, highest
@@ -366,7 +369,7 @@ class History:
             if at and highest[at - 1][0] > position:
                 self.wrong("unseen", "%s found the end of %s at %d, looking since %d; %s had been "
                            "acknowledged at %d", who, spot(place), position, time,
-                           highest[at - 1][1], times[at - 1])
+                           *highest[at - 1][1:])
 
     def judge_topics(self):
         if not self.counts["audits"]:

@@ -5,7 +5,7 @@
  * A log is written with O_APPEND, one write a line: it tells the truth after a SIGKILL. Times are
  * microseconds of CLOCK_MONOTONIC. Every thread has a log of its own, LOG.N; test/history.py judges
  * them all:
- *     T topic id time              from here on `topic` means that life of it
+ *     T topic id start end         from here on `topic` means that life of it
  *     I seq topic partition count start class   about to append (partition -2: anywhere)
  *     A seq offset start end       acknowledged
  *     E seq status start end text  refused
@@ -354,7 +354,7 @@ static int open_topic(struct logger *log, const char *name, beck_topic **topic)
         after = life_of(name);
         if (before == after && after != 0) {
             slow(log, "topic_open", start);
-            say(log, "T %s %llu %ld", name, after, start);
+            say(log, "T %s %llu %ld %ld", name, after, start, now());
             return BECK_OK;
         }
     }
@@ -483,7 +483,7 @@ static int open_consumer(struct logger *log, beck_consumer_config *config,
     if (failed(log, "consumer_open", rc)) return rc;
     slow(log, "consumer_open", start);
     for (size_t i = 0; i < config->topic_count; i++)
-        say(log, "T %s %llu %ld", config->topics[i], lives[i], start);
+        say(log, "T %s %llu %ld %ld", config->topics[i], lives[i], start, now());
     say(log, "O %u %ld", config->start, start);
     for (size_t i = 0; i < config->topic_count; i++) {
         int64_t position;
