@@ -116,7 +116,7 @@ def check_logs(place, workers):
             if words[0] == "I":
                 asked[words[1]] = words
             elif words[0] == "A":
-                _, seq, topic, partition, _, _ = asked[words[1]]
+                seq, topic, partition = asked[words[1]][1:4]
                 value = found[topic, int(partition)][int(words[2])]
                 mine = "%s %s.0 %s 0 " % (topic, os.path.basename(worker.log), seq)
                 if not value.startswith(mine.encode()):

@@ -77,11 +77,12 @@ class Worker:
 
     program = None
 
-    def __init__(self, kind, path, log, topics=(), prefix=(), **options):
+    def __init__(self, kind, path, log, topics=(), prefix=(), program=None, **options):
         words = ["topic=" + t for t in topics] + ["%s=%s" % item for item in options.items()]
         self.kind, self.log, self.killed, self.ended = kind, log, False, None
         self.words = [kind] + words
-        self.process = subprocess.Popen([*prefix, Worker.program, kind, path, log, *words])
+        self.process = subprocess.Popen([*prefix, program or Worker.program, kind, path, log,
+                                         *words])
 
     def alive(self):
         if self.ended is None and self.process.poll() is not None:

@@ -63,7 +63,7 @@ class History:
         self.ends, self.syncs = [], []            # polls that read to the end; syncs of the file
         self.topics = collections.defaultdict(list)  # name: (what, start, end)
         self.stops, self.acts, self.reads = collections.defaultdict(list), [], []
-        self.lag = (0, "")
+        self.lag, self.ended = (0, ""), {}
         files = [(name, list(self.lines(os.path.join(folder, name))))
                  for name in sorted(os.listdir(folder)) if re.search(r"\.\d+$", name)]
         for name, lines in files:
@@ -141,7 +141,10 @@ class History:
         elif kind == "M":
             self.counts[" ".join(words[1:])] += 1
         elif kind == "N":
-            self.acts.append((int(words[1]), " ".join(words[2:])))
+            if words[2] == "ended":
+                self.ended[words[3]] = int(words[1])
+            else:
+                self.acts.append((int(words[1]), " ".join(words[2:])))
             if words[2] == "stop":
                 self.stops[words[3]].append([int(words[1]), NEVER])
             elif words[2] == "continue" and self.stops[words[3]]:
@@ -294,6 +297,9 @@ class History:
         self.counts["appends " + kind] += 1
         if kind == "acknowledged":
             self.counts["records acknowledged"] += batch.count
+        name, process = key.rpartition(":")[0], key.rpartition(".")[0]
+        if batch.end == NEVER and process in self.ended:
+            self.took("append", self.ended[process] - batch.start, name + ", cut short")
         if batch.base is not None:
             if kind == "refused":
                 self.wrong("aborted", "%s: refused with %s, but %s read it at %s@%d", key,
