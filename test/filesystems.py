@@ -178,3 +178,58 @@ class FileSystem:
     def readonly(self, yes):
         self.settle()
         run("mount", "-o", "remount," + ("ro" if yes else "rw"), self.mount_point)
+
+
+class FailingDisk(FileSystem):
+    """A file system in an image on a small tmpfs. When that is full, writes to the device fail."""
+
+    KINDS = {"ext4": ["mkfs.ext4", "-q", "-F", "-m", "0", "-J", "size=4"],
+             "ext4-nojournal": ["mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal"],
+             "xfs": ["mkfs.xfs", "-q", "-f"]}
+    SIZES = {"xfs": (320, 160)}  # MiB of the device, and of what is there for it
+
+    def __init__(self, kind, top):
+        self.kind, self.top = kind, os.path.join(top, kind + "-failing")
+        size, room = self.SIZES.get(kind, (128, 64))
+        self.under, self.mount_point = (os.path.join(self.top, n) for n in ("under", "mount"))
+        os.makedirs(self.under)
+        os.makedirs(self.mount_point)
+        run("mount", "-t", "tmpfs", "-o", "size=%dm" % room, "none", self.under)
+        with open(os.path.join(self.under, "image"), "wb") as file:
+            file.truncate(size << 20)
+        run(*self.KINDS[kind], os.path.join(self.under, "image"))
+        self.attach()
+        self.folder = os.path.join(self.mount_point, "db")
+        os.mkdir(self.folder)
+
+    def attach(self):
+        run("mount", "-o", "loop", os.path.join(self.under, "image"), self.mount_point)
+
+    def fail(self):
+        """From now on what is written where nothing was written before does not arrive."""
+        with open(os.path.join(self.under, "ballast"), "ab", buffering=0) as file:
+            for step in (1 << 20, 4096):
+                try:
+                    while True:
+                        file.write(bytes(step))
+                except OSError:
+                    pass
+
+    def heal(self):
+        if os.path.exists(os.path.join(self.under, "ballast")):
+            os.unlink(os.path.join(self.under, "ballast"))
+
+    def read_only(self):
+        """Some file systems give up after an error."""
+        return bool(os.statvfs(self.mount_point).f_flag & os.ST_RDONLY) or not os.access(
+            self.folder, os.W_OK)
+
+    def reattach(self):
+        """Nothing is left in the page cache: what is read now was on the device."""
+        run("umount", self.mount_point)
+        self.attach()
+
+    def close(self):
+        for at in (self.mount_point, self.under):
+            if os.path.ismount(at):
+                subprocess.call(["umount", "--lazy", at])

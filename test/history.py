@@ -4,7 +4,7 @@
 Every file of the folder is the log of one thread; test/worker/worker.c says which lines there are.
 Nothing but these logs is looked at: an append that was begun, refused or acknowledged, and what was
 read at which offset. An audit reads every topic that there is from its beginning to its end, last
-of all. Each anomaly has a name:
+of all; a look does so earlier. Each anomaly has a name:
 
     phantom      read, but nobody began to append it
     torn         not the bytes that were appended, or a part of a batch
@@ -19,6 +19,7 @@ of all. Each anomaly has a name:
     skipped      a consumer went on behind records that it was not given, without an event
     repeated     a consumer was given an offset for the second time
     gap          an event tells of a gap that has no cause
+    believed     acknowledged although somebody had been told that a sync failed
     topic        a topic is there that was deleted, or is not there that was created
     refused      a call failed that must not
 """
@@ -64,6 +65,7 @@ class History:
         self.topics = collections.defaultdict(list)  # name: (what, start, end)
         self.stops, self.acts, self.reads = collections.defaultdict(list), [], []
         self.lag, self.ended = (0, ""), {}
+        self.told = NEVER                         # when somebody first knew of a failed sync
         files = [(name, list(self.lines(os.path.join(folder, name))))
                  for name in sorted(os.listdir(folder)) if re.search(r"\.\d+$", name)]
         for name, lines in files:
@@ -101,6 +103,8 @@ class History:
             elif kind == "E":
                 batch.status, batch.end = words[2], int(words[4])
                 self.counts["appends " + words[2]] += 1
+                if words[2] == "POISONED":
+                    self.told = min(self.told, batch.end)
                 if words[2] not in self.tolerated:
                     self.wrong("refused", "%s: append: %s", name, " ".join(words))
             elif kind == "T":
@@ -168,8 +172,9 @@ class History:
                 if reader.kind == "audit":
                     self.lives[words[1], words[2]] = True
             elif kind == "U":
-                reader.kind = words[1]
-                self.counts["audits" if words[1] == "audit" else words[1] + "s"] += 1
+                reader.kind = words[1]  # "" is a usual consumer
+                if words[1] != "known":
+                    self.counts[words[1].replace("copy", "copie") + "s"] += 1
             elif kind == "O":
                 reader.positions, reader.last, reader.fresh = {}, {}, False
                 reader.start, reader.begun = words[1], int(words[2])
@@ -243,6 +248,8 @@ class History:
         batch.seen = max(batch.seen, index + size) if kind != "copy" else batch.seen
         if kind == "audit":
             batch.audited = index + size
+        if kind == "look":  # and then it closed the file, which makes everything stable
+            batch.stable = True
 
     def count_of(self, key):
         return self.batches[key].count if key in self.batches else 0
@@ -262,7 +269,7 @@ class History:
         """A poll found nothing more: what was acknowledged before it began was read."""
         self.counts["polls to the end"] += 1
         for place, position in reader.positions.items():
-            if not reader.kind:  # what an audit does not find is lost
+            if reader.kind in ("", "look"):  # what an audit does not find is lost
                 self.ends.append((int(words[1]), place, position, reader.name))
             before = reader.last.get(place)
             if before and before[1] < self.count_of(before[0]):
@@ -276,6 +283,7 @@ class History:
 
     def judge(self):
         by_place = collections.defaultdict(list)
+        self.reopened = min((t for t, act in self.acts if act == "reopened"), default=NEVER)
         for key, batch in self.batches.items():
             self.judge_batch(key, batch)
             if batch.base is not None:
@@ -300,6 +308,9 @@ class History:
         name, process = key.rpartition(":")[0], key.rpartition(".")[0]
         if batch.end == NEVER and process in self.ended:
             self.took("append", self.ended[process] - batch.start, name + ", cut short")
+        if batch.offset is not None and self.told < batch.start < self.reopened:
+            self.wrong("believed", "%s was acknowledged at %d, begun at %d; at %d somebody had been "
+                       "told that a sync had failed", key, batch.end, batch.start, self.told)
         if batch.base is not None:
             if kind == "refused":
                 self.wrong("aborted", "%s: refused with %s, but %s read it at %s@%d", key,

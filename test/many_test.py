@@ -105,7 +105,7 @@ def group_commit(path, logs):
                     assert values[int(words[2]) + i].decode().startswith(want), want
                     found += 1
             else:
-                assert words[0] in "XL", words
+                assert words[0] in "TXL", words
     assert found == len(values) >= 16 * 20 * ROUNDS, (found, len(values))
 
 
