@@ -269,7 +269,8 @@ class History:
         """A poll found nothing more: what was acknowledged before it began was read."""
         self.counts["polls to the end"] += 1
         for place, position in reader.positions.items():
-            if reader.kind in ("", "look"):  # what an audit does not find is lost
+            if not reader.kind or (reader.kind == "look" and not self.poisoned):
+                # what an audit, or anybody after a failed sync, does not find is lost or cut off
                 self.ends.append((int(words[1]), place, position, reader.name))
             before = reader.last.get(place)
             if before and before[1] < self.count_of(before[0]):
@@ -309,8 +310,8 @@ class History:
         if batch.end == NEVER and process in self.ended:
             self.took("append", self.ended[process] - batch.start, name + ", cut short")
         if batch.offset is not None and self.told < batch.start < self.reopened:
-            self.wrong("believed", "%s was acknowledged at %d, begun at %d; at %d somebody had been "
-                       "told that a sync had failed", key, batch.end, batch.start, self.told)
+            self.wrong("believed", "%s was acknowledged at %d, begun at %d; at %d somebody had "
+                       "been told that a sync had failed", key, batch.end, batch.start, self.told)
         if batch.base is not None:
             if kind == "refused":
                 self.wrong("aborted", "%s: refused with %s, but %s read it at %s@%d", key,

@@ -249,8 +249,8 @@ struct mark { /* what a value says of itself */
 
 static int value_of(char *at, const struct mark *m)
 {
-    int size = snprintf(at, 180, "%s %s %ld %ld %ld ", m->topic, m->producer, m->seq, m->index,
-                        m->count);
+    int size =
+        snprintf(at, 180, "%s %s %ld %ld %ld ", m->topic, m->producer, m->seq, m->index, m->count);
     int pad = (int)((m->seq * 7919 + m->index * 104729) % options.size);
     memset(at + size, 'a' + (int)((m->seq + m->index) % 26), (size_t)pad);
     return size + pad;
@@ -285,8 +285,8 @@ static int understand(const beck_record *r, struct mark *m)
                &m->count) != 5)
         return 0;
     key_of(key, m->seq);
-    int keyed = r->key == NULL ||
-                (r->key_size == strlen(key) && memcmp(r->key, key, r->key_size) == 0);
+    int keyed =
+        r->key == NULL || (r->key_size == strlen(key) && memcmp(r->key, key, r->key_size) == 0);
     return keyed && m->seq >= 0 && m->index >= 0 && value_of(want, m) == (int)r->value_size &&
            memcmp(want, r->value, r->value_size) == 0;
 }
@@ -455,8 +455,8 @@ static void log_records(struct logger *log, const beck_record *records, size_t c
             continue;
         }
         if (size > 0) {
-            at += snprintf(line + at, 256, " %s:%ld:%ld:%ld:%ld", run.producer, run.seq,
-                           run.index, size, run.count);
+            at += snprintf(line + at, 256, " %s:%ld:%ld:%ld:%ld", run.producer, run.seq, run.index,
+                           size, run.count);
         }
         run = m;
         size = known;
@@ -465,8 +465,7 @@ static void log_records(struct logger *log, const beck_record *records, size_t c
 }
 
 /* Open a consumer of one life of each topic and say where it begins. */
-static int open_consumer(struct logger *log, beck_consumer_config *config,
-                         beck_consumer **consumer)
+static int open_consumer(struct logger *log, beck_consumer_config *config, beck_consumer **consumer)
 {
     unsigned long long lives[TOPICS_MAX];
     long start = now();
@@ -500,8 +499,7 @@ static int poll_once(struct logger *log, beck_consumer *consumer, int wait, int 
     const beck_record *records;
     size_t count = 0;
     long start = now();
-    int rc =
-        beck_poll(consumer, 1 + (size_t)below(log, 100), *idle ? 0 : wait, &records, &count);
+    int rc = beck_poll(consumer, 1 + (size_t)below(log, 100), *idle ? 0 : wait, &records, &count);
     slow(log, "poll", start);
     if (rc == BECK_EVENT) {
         log_gap(log, consumer);
@@ -574,7 +572,7 @@ static void run_audit(void)
     struct logger log;
     const beck_topic_info *const *topics;
     size_t count = 0;
-    char (*names)[BECK_TOPIC_NAME_MAX + 1];
+    char(*names)[BECK_TOPIC_NAME_MAX + 1];
     open_log(&log, 0);
     say(&log, "U %s", options.copy == 0 ? "audit" : options.copy == 1 ? "copy" : "look");
     if (failed(&log, "topic_list", beck_topic_list(db, &topics, &count))) return;
@@ -725,26 +723,16 @@ static const struct {
     const char *name;
     long *value, least, most;
 } numbers[] = {
-    {"threads", &options.threads, 1, THREADS_MAX},
-    {"life", &options.life, 0, 1L << 40},
-    {"pause", &options.pause, 0, 1L << 40},
-    {"batch", &options.batch, 1, BATCH_MAX},
-    {"size", &options.size, 1, 1L << 20},
-    {"segment", &options.segment, 0, 1L << 30},
-    {"flush", &options.flush, 0, 1L << 30},
-    {"partition", &options.partition, -1, 1024},
-    {"sync", &options.sync, 0, 1L << 30},
-    {"reread", &options.reread, 0, 1},
-    {"readonly", &options.readonly, 0, 1},
-    {"again", &options.again, 0, 1},
-    {"stubborn", &options.stubborn, 0, 1},
-    {"codecs", &options.codecs, 0, 1},
-    {"clock", &options.clock, 0, 1L << 30},
-    {"fork", &options.fork, 0, 1L << 30},
-    {"prefork", &options.prefork, 0, CHILDREN_MAX},
-    {"skew", &options.skew, 0, 1L << 60},
-    {"fsize", &options.fsize, 0, 1L << 40},
-    {"copy", &options.copy, 0, 2},
+    {"threads", &options.threads, 1, THREADS_MAX},  {"life", &options.life, 0, 1L << 40},
+    {"pause", &options.pause, 0, 1L << 40},         {"batch", &options.batch, 1, BATCH_MAX},
+    {"size", &options.size, 1, 1L << 20},           {"segment", &options.segment, 0, 1L << 30},
+    {"flush", &options.flush, 0, 1L << 30},         {"partition", &options.partition, -1, 1024},
+    {"sync", &options.sync, 0, 1L << 30},           {"reread", &options.reread, 0, 1},
+    {"readonly", &options.readonly, 0, 1},          {"again", &options.again, 0, 1},
+    {"stubborn", &options.stubborn, 0, 1},          {"codecs", &options.codecs, 0, 1},
+    {"clock", &options.clock, 0, 1L << 30},         {"fork", &options.fork, 0, 1L << 30},
+    {"prefork", &options.prefork, 0, CHILDREN_MAX}, {"skew", &options.skew, 0, 1L << 60},
+    {"fsize", &options.fsize, 0, 1L << 40},         {"copy", &options.copy, 0, 2},
     {"seed", &options.seed, 0, 1L << 40},
 };
 
