@@ -43,7 +43,8 @@ class Batch:
 
     def __init__(self, life, partition, count, start, stable):
         self.life, self.partition, self.count, self.start = life, partition, count, start
-        self.stable, self.end, self.offset, self.status = stable, NEVER, None, None
+        self.stable = stable  # 1: when acknowledged; 2: it was there when all was made stable
+        self.end, self.offset, self.status = NEVER, None, None
         self.place, self.base, self.seen, self.audited, self.reader = None, None, 0, 0, None
 
 
@@ -60,7 +61,7 @@ class History:
         self.poisoned, self.tolerated = poisoned, set(tolerated)
         self.batches, self.known, self.anomalies = {}, {}, []
         self.counts, self.slowest = collections.Counter(), {}
-        self.audited, self.lives = {}, {}         # (life, partition): end; life: in the audit
+        self.audited, self.looked, self.lives = {}, {}, {}  # place: end; lives of the audit
         self.ends, self.syncs = [], []            # polls that read to the end; syncs of the file
         self.topics = collections.defaultdict(list)  # name: (what, start, end)
         self.stops, self.acts, self.reads = collections.defaultdict(list), [], []
@@ -95,7 +96,7 @@ class History:
             if kind == "I":
                 life = (words[2], lives.get(words[2], "0"))
                 batch = Batch(life, int(words[3]), int(words[4]), int(words[5]),
-                              len(words) > 6 and words[6] == "sync")
+                              int(len(words) > 6 and words[6] == "sync"))
                 self.batches["%s:%s" % (name, words[1])] = batch
             elif kind == "A":
                 batch.offset, batch.end = int(words[2]), int(words[4])
@@ -217,6 +218,8 @@ class History:
             self.reads.append((reader.name, int(words[4]), int(words[5]), words[6:]))
         if reader.kind == "audit":
             self.audited[place] = offset
+        if reader.kind == "look":
+            self.looked[place] = offset
 
     def read_run(self, reader, place, offset, run):
         """`size` records of the batch `key`, from its record `index`, at `offset`."""
@@ -231,12 +234,12 @@ class History:
                        spot(place), offset, before[1], self.count_of(before[0]), before[0])
         reader.last[place] = (key, index + size)
         if batch is None and kind == "known":  # it was there when this history began
-            batch = self.batches[key] = Batch(place[0], place[1], count, 0, True)
+            batch = self.batches[key] = Batch(place[0], place[1], count, 0, 2)
             batch.offset, batch.end = base, 0
         if batch is None:
             self.wrong("phantom", "%s: %s@%d is record %d of %s", reader.name, spot(place), offset,
                        index, key)
-            batch = self.batches[key] = Batch(place[0], place[1], count, 0, False)
+            batch = self.batches[key] = Batch(place[0], place[1], count, 0, 0)
         if batch.base is None:
             batch.place, batch.base, batch.reader = place, base, reader.name
         elif (batch.place, batch.base) != (place, base):
@@ -249,7 +252,7 @@ class History:
         if kind == "audit":
             batch.audited = index + size
         if kind == "look":  # and then it closed the file, which makes everything stable
-            batch.stable = True
+            batch.stable = 2
 
     def count_of(self, key):
         return self.batches[key].count if key in self.batches else 0
@@ -285,7 +288,12 @@ class History:
     def judge(self):
         by_place = collections.defaultdict(list)
         self.reopened = min((t for t, act in self.acts if act == "reopened"), default=NEVER)
+        self.synced = max((t for t in self.syncs if t < self.reopened), default=0)
+        self.recovered = self.looked or self.audited
         for key, batch in self.batches.items():
+            if self.poisoned and self.cut_off(batch):
+                self.counts["unstable appends cut off"] += 1
+                continue  # its offsets may have been given to others
             self.judge_batch(key, batch)
             if batch.base is not None:
                 by_place[batch.place].append((batch.base, key, batch))
@@ -328,18 +336,21 @@ class History:
         if batch.audited < batch.count and (kind == "acknowledged" or batch.seen > 0):
             self.judge_missing(key, batch)
 
+    def cut_off(self, batch):
+        """Was it written, never made stable, and cut off by the recovery after a failed sync?"""
+        place = batch.place or (batch.life, batch.partition)
+        offset = batch.offset if batch.base is None else batch.base
+        stable = batch.stable == 2 or (batch.offset is not None and (
+            batch.stable == 1 or batch.end <= self.synced))
+        return "-os-" in batch.life[0] and not stable and batch.audited == 0 and \
+            batch.start < self.reopened and offset is not None and \
+            (place[1] < 0 or offset >= self.recovered.get(place, 0))
+
     def judge_missing(self, key, batch):
-        """Was it in a topic that is still there? After a failed sync: was it stable?"""
+        """Was it in a topic that is still there?"""
         life = batch.place[0] if batch.place else batch.life
         if life not in self.lives and (life[1] != "0" or not self.there(life[0])):
             return
-        if self.poisoned and "-os-" in life[0] and batch.audited == 0 and not batch.stable and \
-                not (batch.offset is not None and batch.end <= max(self.syncs, default=0)):
-            place = batch.place or (life, batch.partition)
-            if place[1] < 0 or (batch.offset if batch.base is None else batch.base) >= \
-                    self.audited.get(place, 0):
-                self.counts["unstable appends cut off"] += 1
-                return
         self.wrong("lost", "%s, %d records for %s:%d, begun at %d, %s, %s; of them the audit read "
                    "%d", key, batch.count, "#".join(life), batch.partition, batch.start,
                    "acknowledged @%d at %d" % (batch.offset, batch.end)

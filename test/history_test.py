@@ -107,6 +107,13 @@ CASES = [
      [["q.0", "E 1 FULL 221 222 no space left", "E 1 POISONED 221 222 a sync failed"],
       ["n.0", "N 91", "N 229 reopened\nN 91"],
       ["q.0", "I 2 t-os-2 0 1 230 -", "I 2 t-os-2 0 1 230 -\nA 2 4 231 232"]], {"poisoned": True}),
+    ("cut off, and its offset given to another", "",
+     POISON + [CUT, ["n.0", "N 91", "N 400 reopened\nN 91"],
+               ["y.0", "", "U look\nT t-os-2 7 401 401\nO 0 401\nB t-os-2 0 0\nB t-os-2 1 0\n"
+                "R t-os-2 0 0 402 403 p.0:0:0:1:1 p.0:1:0:2:2\nR t-os-2 1 0 403 404 "
+                "p.0:2:0:1:1\nZ 405 406"],
+               ["v.0", "", "T t-os-2 7 410 410\nI 0 t-os-2 0 1 411 -\nA 0 3 412 413\nY 414 415"],
+               ["z.0", "p.0:1:0:2:2 ", "p.0:1:0:2:2 v.0:0:0:1:1"]], {"poisoned": True}),
     ("cut off without one", "lost refused", POISON + [CUT]),
     ("stable by a sync of the file", "lost",
      POISON + [CUT, ["q.0", "E 1", "Y 215 216\nE 1"]], {"poisoned": True}),

@@ -714,8 +714,12 @@ static void forks(struct logger *log, beck_topic *topic, const char *name)
     if (child == 0) forked(log, topic, name, manner);
     if (child < 0) return;
     say(log, "M forks");
-    while (waitpid(child, &status, 0) < 0 && !stopping) {
+    while (waitpid(child, &status, 0) < 0) {
+        if (stopping) return;
     }
+    int by = manner == 0 ? SIGKILL : manner == 1 ? SIGABRT : 0;
+    if (WIFSIGNALED(status) ? WTERMSIG(status) != by : by != 0 || WEXITSTATUS(status) != 0)
+        say(log, "S CHILD forked, and ended with %d instead of %d", status, by);
 }
 
 /* ---- Main ---- */
