@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 
-from harness import ROUNDS, Worker, beck, build_worker, contents, folders, now, only_file, seeded
+from harness import ROUNDS, Worker, beck, build_worker, folders, now, only_file, seeded
+from history import History
 
 STOPS = 2 + ROUNDS          # in each part
 PAUSE = 0.35                # seconds a victim stands still
 FREE_US = 150000            # others may be late by this much on a busy machine
 LEADER_US = 300000          # the leader's share of 100-200 ms, and the machine's
+SIZE = 400                  # largest padding of a value
 MSYNC = "26"                # of x86-64; elsewhere no stop counts as one amid a sync
 
 
@@ -24,15 +26,17 @@ class Scene:
     """One file, the victim, and the others, whose logs tell when they did what."""
 
     def __init__(self, folder, logs, name, topic, victim):
-        self.path, self.logs, self.name, self.topic = folder + "/stop.beck", logs, name, topic
+        self.path, self.name, self.topic = folder + "/stop.beck", name, topic
+        self.logs = os.path.join(logs, name)
+        os.mkdir(self.logs)
         self.workers, self.bad, self.born = {}, [], 0
         self.victim_options = victim
         self.start("victim", "produce", **victim)
 
     def start(self, role, kind, **options):
         self.born += 1
-        log = "%s/%s-%s%d" % (self.logs, self.name, role, self.born)
-        worker = Worker(kind, self.path, log, [self.topic], segment=1 << 24, **options)
+        log = "%s/%s%d" % (self.logs, role, self.born)
+        worker = Worker(kind, self.path, log, [self.topic], segment=1 << 24, size=SIZE, **options)
         self.workers.setdefault(role, []).append(worker)
         return worker
 
@@ -65,27 +69,13 @@ class Scene:
         self.check_records()
 
     def check_records(self):
+        """Nothing of what was logged contradicts anything else, or what the file holds."""
         assert b"no problems" in beck("check", self.path)
-        there = {}
-        for (_, partition), values in contents(self.path, [self.topic]).items():
-            for offset, value in enumerate(values):
-                _, producer, seq, index, _, _ = value.decode().split(" ")
-                there.setdefault((producer, seq), []).append((partition, offset, int(index)))
-        for worker in [w for role in self.workers.values() for w in role if w.kind == "produce"]:
-            producer, intent = os.path.basename(worker.log) + ".0", None
-            for words in worker.lines(0):
-                if words[0] == "I":
-                    intent = words
-                elif words[0] == "A":
-                    first, partition = int(words[2]), int(intent[3])
-                    want = [(partition, first + i, i) for i in range(int(intent[4]))]
-                    if there.pop((producer, words[1]), None) != want:
-                        self.bad.append("%s: record %s is not at %d" % (producer, words[1], first))
-                    intent = None
-            if intent is not None:
-                there.pop((producer, intent[1]), None)
-        if there:
-            self.bad.append("never appended: %s" % list(there.items())[:5])
+        audit = Worker("audit", self.path, self.logs + "/z", size=SIZE)
+        assert audit.wait(30) == 0, "the audit ended with %s" % audit.process.returncode
+        history = History(self.logs)
+        assert history.counts["appends acknowledged"] and history.counts["audited records"]
+        self.bad += history.explain()
 
 
 def longest(times, begin, end):
@@ -133,7 +123,7 @@ def wait_for_same(scene, seconds):
 
 def locks(folder, logs, rng):
     """Stops of a writer that mostly holds the partition lock."""
-    scene = Scene(folder, logs, "lock", "lock-os-2", {"partition": 0, "batch": 500, "size": 400})
+    scene = Scene(folder, logs, "lock", "lock-os-2", {"partition": 0, "batch": 500})
     roles = ("other", "same", "read", "read1")
     scene.start("other", "produce", partition=1, pause=2000)
     scene.start("same", "produce", partition=0, pause=2000)
