@@ -366,32 +366,35 @@ class Torture(Crowd):
                        after.process.returncode)
         self.bury_the_dead()
         disk.reattach()
-        told = self.poisoned_logs()
+        told = len(self.told())
         self.verdict(poisoned=True)
         self.counts["poisonings (%s)" % kind if told else "failed devices nobody met"] += 1
         self.counts["processes told of poison"] += told
 
-    def poisoned_logs(self):
-        told = 0
+    def told(self):
+        """The names of the processes that know of a failed sync."""
+        names = set()
         for name in os.listdir(self.logs):
             with open(os.path.join(self.logs, name), encoding="latin-1") as log:
-                told += " POISONED " in log.read()
-        return told
+                if " POISONED " in log.read():
+                    names.add(name.split(".")[0])
+        return names
 
     def see_everybody_told(self):
-        """Once one has been told, no producer goes on."""
+        """Once one has been told, all who write are."""
         end = time.monotonic() + TOLD
-        while not self.poisoned_logs() and time.monotonic() < end:
+        while not self.told() and time.monotonic() < end:
             time.sleep(0.05)
-        if not self.poisoned_logs():
+        if not self.told():
             return
-        end = time.monotonic() + TOLD
-        writers = [w for w in self.running if w.kind != "consume"]
-        while any(w.alive() for w in writers) and time.monotonic() < end:
+        end, waiting = time.monotonic() + TOLD, True
+        while waiting and time.monotonic() < end:
             time.sleep(0.05)
-        for worker in writers:
-            if worker.alive():
-                self.wrong("%s was never told of the failed sync\n%s", worker.log, worker.stacks())
+            told = self.told()
+            waiting = [w for w in self.running
+                       if w.kind != "consume" and w.alive() and w.name not in told]
+        for worker in waiting:
+            self.wrong("%s was never told of the failed sync\n%s", worker.log, worker.stacks())
 
     # ---- The run -------------------------------------------------------------------------------
 
