@@ -233,3 +233,47 @@ class FailingDisk(FileSystem):
         for at in (self.mount_point, self.under):
             if os.path.ismount(at):
                 subprocess.call(["umount", "--lazy", at])
+
+
+class SnapshotDisk(FileSystem):
+    """A file system in an image on an xfs, where the image can be cloned at one moment: a clone is
+    what a power loss would have left on the device, had it no cache of its own."""
+
+    KINDS = {"ext4": (128, ["mkfs.ext4", "-q", "-F", "-m", "0"], "loop"),
+             "xfs": (320, ["mkfs.xfs", "-q", "-f"], "loop,nouuid")}
+
+    def __init__(self, kind, top):
+        self.kind, self.top = kind, os.path.join(top, kind + "-snapshots")
+        size, make, self.options = self.KINDS[kind]
+        self.under, self.mount_point, self.crashed = (
+            os.path.join(self.top, n) for n in ("under", "mount", "crashed"))
+        for folder in (self.under, self.mount_point, self.crashed):
+            os.makedirs(folder)
+        outer = os.path.join(self.top, "outer")
+        with open(outer, "wb") as file:
+            file.truncate(3 * size + 320 << 20)
+        run("mkfs.xfs", "-q", "-f", "-m", "reflink=1", outer)
+        run("mount", "-o", "loop", outer, self.under)
+        os.unlink(outer)
+        self.image, self.clone = (os.path.join(self.under, n) for n in ("image", "clone"))
+        with open(self.image, "wb") as file:
+            file.truncate(size << 20)
+        run(*make, self.image)
+        run("mount", "-o", self.options, self.image, self.mount_point)
+        self.folder = os.path.join(self.mount_point, "db")
+        os.mkdir(self.folder)
+
+    def power_loss(self):
+        """Mount what would be there after a power loss now; the folder of the files in it."""
+        run("cp", "--reflink=always", self.image, self.clone)
+        run("mount", "-o", self.options, self.clone, self.crashed)
+        return os.path.join(self.crashed, "db")
+
+    def forget(self):
+        run("umount", self.crashed)
+        os.unlink(self.clone)
+
+    def close(self):
+        for at in (self.crashed, self.mount_point, self.under):
+            if os.path.ismount(at):
+                subprocess.call(["umount", "--lazy", at])

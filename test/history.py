@@ -19,6 +19,7 @@ of all; a look does so earlier. Each anomaly has a name:
     skipped      a consumer went on behind records that it was not given, without an event
     repeated     a consumer was given an offset for the second time
     gap          an event tells of a gap that has no cause
+    forgotten    stable before a power loss, and not there after it
     believed     acknowledged although somebody had been told that a sync failed
     topic        a topic is there that was deleted, or is not there that was created
     refused      a call failed that must not
@@ -53,7 +54,7 @@ class Reader:
 
     def __init__(self, name, kind):
         self.name, self.kind, self.lives, self.positions, self.last = name, kind, {}, {}, {}
-        self.fresh, self.ended = True, 0
+        self.reached = {}
 
 
 class History:
@@ -66,6 +67,7 @@ class History:
         self.topics = collections.defaultdict(list)  # name: (what, start, end)
         self.stops, self.acts, self.reads = collections.defaultdict(list), [], []
         self.lag, self.ended = (0, ""), {}
+        self.crashes = []                         # readers of what a power loss left, from, to
         self.told = NEVER                         # when somebody first knew of a failed sync
         files = [(name, list(self.lines(os.path.join(folder, name))))
                  for name in sorted(os.listdir(folder)) if re.search(r"\.\d+$", name)]
@@ -91,6 +93,7 @@ class History:
     def read_producer(self, name, lines):
         lives, batch, topic = {}, None, {}
         usual = not lines or lines[0][0] != "U" or lines[0][1] == "known"
+        copy = lines[:1] == [["U", "copy"]]
         for words in lines:
             kind = words[0]
             if kind == "I":
@@ -118,7 +121,7 @@ class History:
             elif kind in "cd":
                 self.end_of_topic_call(topic[kind.upper()], words, name)
             else:
-                self.read_other(name, words)
+                self.read_other(name, words, copy)
 
     def end_of_topic_call(self, call, words, name):
         """A creation or deletion has ended: one that was refused did not happen."""
@@ -131,9 +134,11 @@ class History:
         elif words[2] not in OPEN:
             call[0] = "-"
 
-    def read_other(self, name, words):
+    def read_other(self, name, words, copy):
         kind = words[0]
-        if kind == "S" and words[1] not in self.tolerated:
+        if kind == "S" and copy and words[1] == "CORRUPT":  # where space was being used again
+            self.counts["copies with an error"] += 1
+        elif kind == "S" and words[1] not in self.tolerated:
             anomaly = "torn" if words[1] == "HOLE" else "refused"
             self.wrong(anomaly, "%s: %s", name, " ".join(words[1:]))
         elif kind == "S":
@@ -141,7 +146,7 @@ class History:
         elif kind == "L":
             self.took(words[1], int(words[2]), name)
         elif kind == "Y":
-            self.syncs.append(int(words[1]))
+            self.syncs.append((int(words[1]), int(words[2])))
             self.counts["syncs"] += 1
         elif kind == "M":
             self.counts[" ".join(words[1:])] += 1
@@ -174,10 +179,13 @@ class History:
                     self.lives[words[1], words[2]] = True
             elif kind == "U":
                 reader.kind = words[1]  # "" is a usual consumer
+                if words[1] == "crash":
+                    self.crashes.append((reader, int(words[2]), int(words[3])))
                 if words[1] != "known":
-                    self.counts[words[1].replace("copy", "copie") + "s"] += 1
+                    self.counts[{"copy": "copies", "crash": "power losses"}.get(
+                        words[1], words[1] + "s")] += 1
             elif kind == "O":
-                reader.positions, reader.last, reader.fresh = {}, {}, False
+                reader.positions, reader.last = {}, {}
                 reader.start, reader.begun = words[1], int(words[2])
                 self.counts["consumers"] += 1
             elif kind == "B":
@@ -213,6 +221,7 @@ class History:
             offset += size
         self.counts["polls"] += 1
         self.counts["records read"] += offset - first
+        reader.reached[place] = offset
         reader.positions[place] = offset
         if not reader.kind:
             self.reads.append((reader.name, int(words[4]), int(words[5]), words[6:]))
@@ -248,7 +257,8 @@ class History:
         if index + size > batch.count or count != batch.count:
             self.wrong("torn", "%s: %s@%d has record %d of %d of %s, which has %d", reader.name,
                        spot(place), offset, index + size - 1, count, key, batch.count)
-        batch.seen = max(batch.seen, index + size) if kind != "copy" else batch.seen
+        if kind not in ("copy", "crash"):  # there it may be what the original loses yet
+            batch.seen = max(batch.seen, index + size)
         if kind == "audit":
             batch.audited = index + size
         if kind == "look":  # and then it closed the file, which makes everything stable
@@ -288,7 +298,7 @@ class History:
     def judge(self):
         by_place = collections.defaultdict(list)
         self.reopened = min((t for t, act in self.acts if act == "reopened"), default=NEVER)
-        self.synced = max((t for t in self.syncs if t < self.reopened), default=0)
+        self.synced = max((t for t, _ in self.syncs if t < self.reopened), default=0)
         self.recovered = self.looked or self.audited
         for key, batch in self.batches.items():
             if self.poisoned and self.cut_off(batch):
@@ -304,6 +314,8 @@ class History:
             self.judge_order(place, found)
         self.judge_ends(by_place)
         self.judge_topics()
+        for crash in self.crashes:
+            self.judge_crash(*crash)
         self.measure_lag()
         order = "phantom stale aborted torn inconsistent duplicated lost".split()
         self.anomalies.sort(key=lambda a: order.index(a[0]) if a[0] in order else len(order))
@@ -399,6 +411,24 @@ class History:
                 self.wrong("unseen", "%s found the end of %s at %d, looking since %d; %s had been "
                            "acknowledged at %d", who, spot(place), position, time,
                            *highest[at - 1][1:])
+
+    def judge_crash(self, reader, start, end):
+        """After a power loss between `start` and `end` what was stable before is there."""
+        synced = max((begun for begun, done in self.syncs if done <= start), default=0)
+        gone = {name for name, calls in self.topics.items()
+                if any(c[0] in ("D", "D!") and c[1] <= end for c in calls)}
+        lives = set(reader.lives.items())
+        for key, batch in self.batches.items():
+            if batch.offset is None or batch.end > start:
+                continue
+            place = batch.place or (batch.life, batch.partition)
+            stable = batch.stable or "-sync-" in batch.life[0] or batch.end <= synced
+            if not stable or place[1] < 0 or (place[0] not in lives and place[0][0] in gone):
+                continue
+            if reader.reached.get(place, 0) < batch.offset + batch.count:
+                self.wrong("forgotten", "%s was acknowledged at %s@%d at %d, the power was lost at "
+                           "%d, and %s found its end at %d", key, spot(place), batch.offset,
+                           batch.end, start, reader.name, reader.reached.get(place, 0))
 
     def judge_topics(self):
         if not self.counts["audits"]:

@@ -140,6 +140,18 @@ CASES = [
     ("a copy with a hole", "skipped",
      [["y.0", "", "U copy\nT t-os-2 7 0 0\nO 0 500\nB t-os-2 0 0\nR t-os-2 0 1 500 501 "
        "p.0:1:0:2:2\nZ 505 506"]]),
+    ("after a power loss, of an os topic", "",
+     [["w.0", "", "U crash 215 217\nT t-os-2 7 0 0\nO 0 500\nB t-os-2 0 0\nR t-os-2 0 0 500 501 "
+       "p.0:0:0:1:1\nZ 505 506"]]),
+    ("after a power loss, of a sync topic", "forgotten",
+     [["w.0", "", "U crash 215 217\nT t-os-2 7 0 0\nO 0 500\nB t-os-2 0 0\nR t-os-2 0 0 500 501 "
+       "p.0:0:0:1:1\nZ 505 506"]] +
+     [[log, "t-os-2", "t-sync-2"] for log in ("p.0", "q.0", "c.0", "z.0", "w.0")]),
+    ("a topic after a power loss", "forgotten",
+     [["w.0", "", "U crash 215 217"], ["p.0", "1 140 -", "1 140 sync"]]),
+    ("after a power loss, synced", "forgotten",
+     [["w.0", "", "U crash 215 217\nT t-os-2 7 0 0\nO 0 500\nB t-os-2 0 0\nR t-os-2 0 0 500 501 "
+       "p.0:0:0:1:1\nZ 505 506"], ["c.0", "Z 160", "Y 135 139\nZ 160"]]),
     ("a copy with half of a batch", "torn",
      [["y.0", "", "U copy\nT t-os-2 7 0 0\nO 0 500\nB t-os-2 0 0\nR t-os-2 0 0 500 501 "
        "p.0:0:0:1:1 p.0:1:0:1:2\nZ 505 506"]]),

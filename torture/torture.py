@@ -20,11 +20,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "test"))
 import filesystems
 from crowd import Crowd
-from filesystems import FailingDisk, FileSystem, Missing
+from filesystems import FailingDisk, FileSystem, Missing, SnapshotDisk
 from harness import BECK, BUILD, Worker, beck, folders, now, only_file, seeded
 
 NEMESES = ("kill", "stop", "clock", "full", "poison", "copy", "fork", "builds", "topics", "check",
-           "reopen", "readonly")
+           "reopen", "readonly", "power")
 PASSING = ["DELETED", "NOT_FOUND"]  # what users of a topic that others delete may be told
 POPULATION = {"produce": 6, "consume": 4, "churn": 2}
 SIZE = 400                          # largest padding of a value
@@ -321,6 +321,42 @@ class Torture(Crowd):
             shutil.rmtree(disk.top, ignore_errors=True)
         self.files = self.files if self.bad else 0
 
+    def round_power(self, seconds):
+        """The power fails, again and again: a clone of the device is what it would leave."""
+        if not os.environ.get("BECK_PRIVATE_MOUNTS"):
+            print("SKIPPED power losses: mounting needs root")
+            return
+        kind = self.random.choice(list(SnapshotDisk.KINDS))
+        try:
+            disk = SnapshotDisk(kind, self.top)
+        except Missing as why:
+            print("SKIPPED power losses: %s" % why)
+            return
+        try:
+            self.new_file(disk.folder)
+            self.name_topics()
+            end, number = time.monotonic() + seconds, 0
+            while time.monotonic() < end and not self.bad:
+                number += 1
+                self.rage(0.1 + self.random.random())
+                self.power_loss(disk, number)
+                self.counts["power losses (%s)" % kind] += 1
+            self.calm()
+            self.verdict()
+        finally:
+            self.close(disk)
+
+    def power_loss(self, disk, number):
+        start = now()
+        folder = disk.power_loss()
+        path = os.path.join(folder, os.path.basename(self.path))
+        if os.path.exists(path):
+            self.audit(path, "w%d" % number, **{"copy": 3, "from": start, "to": now()})
+            said = beck("check", path, ok=(0, 2)).decode()
+            if "no problems" not in said:
+                self.wrong("beck check after a power loss: %s", said[-1000:])
+        disk.forget()
+
     def round_poison(self, seconds):
         """Syncs fail: everybody is told, nothing is acknowledged. Opened again, alone, it goes on."""
         if not os.environ.get("BECK_PRIVATE_MOUNTS"):
@@ -406,13 +442,13 @@ class Torture(Crowd):
                 self.totals["records read"], self.kills), end="\n" if last else "", flush=True)
 
     def run(self):
-        kinds = [self.round_storm, self.round_poison, self.round_full, self.round_storm,
+        kinds = [self.round_storm, self.round_poison, self.round_full, self.round_power,
                  self.round_storm, self.round_storm]
         kinds = [k for k in kinds if k == self.round_storm
                  or k.__name__.replace("round_", "") in self.nemeses]
         number = 0
-        length = min(ROUND, self.seconds / 5)
-        while not self.bad and (time.monotonic() - self.start < self.seconds or number < 3):
+        length = min(ROUND, self.seconds / 6)
+        while not self.bad and (time.monotonic() - self.start < self.seconds or number < 4):
             kinds[number % len(kinds)](length)
             number += 1
             self.show()
@@ -435,7 +471,7 @@ def main(arguments):
     if unknown or len(arguments) > 1:
         print("usage: torture.py [T], with NEMESIS= some of %s" % ",".join(NEMESES))
         return 2
-    why = filesystems.private_mounts() if {"full", "poison"} & set(nemeses) else None
+    why = filesystems.private_mounts() if {"full", "poison", "power"} & set(nemeses) else None
     if why:
         print("SKIPPED file systems: %s" % why)
     torture = Torture(seconds_of(arguments[0] if arguments else "40s"), nemeses)

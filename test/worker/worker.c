@@ -12,7 +12,7 @@
  *     Y start end                  a sync of the whole file
  *     C topic start, c topic status end         a creation; D, d: a deletion
  * A consumer logs what it saw:
- *     U kind                       not a usual consumer: audit, look, copy, known
+ *     U kind from to               not a usual consumer: audit, look, copy, crash, known
  *     O start begun                opened, where to start; every position is told anew:
  *     B topic partition position
  *     R topic partition first start end producer:seq:index:size:count...   a poll, by batches
@@ -66,7 +66,8 @@ struct options {
     long prefork;  /* so many children, each with a handle of its own, do the work */
     long skew;     /* microseconds that CLOCK_MONOTONIC is ahead, in a time namespace */
     long fsize;    /* RLIMIT_FSIZE */
-    long copy;     /* an audit of a copy (1), or one that is not the last (2) */
+    long copy;     /* an audit of a copy (1), not the last one (2), after a power loss (3) */
+    long from, to; /* which was between these times */
     long seed;
 };
 
@@ -574,7 +575,8 @@ static void run_audit(void)
     size_t count = 0;
     char(*names)[BECK_TOPIC_NAME_MAX + 1];
     open_log(&log, 0);
-    say(&log, "U %s", options.copy == 0 ? "audit" : options.copy == 1 ? "copy" : "look");
+    static const char *const kinds[] = {"audit", "copy", "look", "crash"};
+    say(&log, "U %s %ld %ld", kinds[options.copy], options.from, options.to);
     if (failed(&log, "topic_list", beck_topic_list(db, &topics, &count))) return;
     names = calloc(count + 1, sizeof *names);
     for (size_t i = 0; i < count; i++) memcpy(names[i], topics[i]->name, strlen(topics[i]->name));
@@ -736,7 +738,8 @@ static const struct {
     {"stubborn", &options.stubborn, 0, 1},          {"codecs", &options.codecs, 0, 1},
     {"clock", &options.clock, 0, 1L << 30},         {"fork", &options.fork, 0, 1L << 30},
     {"prefork", &options.prefork, 0, CHILDREN_MAX}, {"skew", &options.skew, 0, 1L << 60},
-    {"fsize", &options.fsize, 0, 1L << 40},         {"copy", &options.copy, 0, 2},
+    {"fsize", &options.fsize, 0, 1L << 40},         {"copy", &options.copy, 0, 3},
+    {"from", &options.from, 0, 1L << 60},           {"to", &options.to, 0, 1L << 60},
     {"seed", &options.seed, 0, 1L << 40},
 };
 
