@@ -22,6 +22,7 @@
 #include "err.h"
 
 #define LINK_FRAME_BYTES 256u /* kept free at the end of a segment for a later LINK */
+#define GIVING_BYTES 8192u    /* kept free there for what gives space back, when there is no spare */
 #define WINDOW_BYTES (256u * 1024u)
 #define REFRESH_TRIES 100
 
@@ -460,19 +461,24 @@ static uint64_t room_left(const struct catalog *cat)
     return used >= place_bytes(&cat->segment) ? 0 : place_bytes(&cat->segment) - used;
 }
 
+/* Make a spare and tell of it; `need` bytes have to fit in. */
+static int link_spare(struct catalog *cat, uint64_t need, struct buf *frame)
+{
+    struct entry link = {.type = ENTRY_LINK};
+    uint64_t bytes = max_u64(spare_bytes(cat), need + BLOCK_BYTES);
+    int rc = make_spare(cat, bytes, cat->at.next, &link.place);
+    return rc < 0 ? rc : append_frame(cat, &link, 1, frame);
+}
+
 /* Go on in the spare, and link the next one. Without space for a next one the log still moves: it
  * is linked when there is space again, so that deleting works on a full disk. */
 static int move_to_spare(struct catalog *cat, uint64_t need, struct buf *frame)
 {
-    struct entry link = {.type = ENTRY_LINK};
+    struct entry link;
     int rc;
     if (cat->spare.id == 0 ||
         need + 2 * LINK_FRAME_BYTES + SEGMENT_HEADER_BYTES > place_bytes(&cat->spare)) {
-        if ((rc = make_spare(cat, max_u64(spare_bytes(cat), need + BLOCK_BYTES), cat->at.next,
-                             &link.place)) < 0)
-            return rc;
-        link.end = 0;
-        if ((rc = append_frame(cat, &link, 1, frame)) < 0) return rc;
+        if ((rc = link_spare(cat, need, frame)) < 0) return rc;
     }
     struct segment_place next;
     link = (struct entry){.type = ENTRY_LINK, .end = cat->at.position, .chain = cat->at.chain};
@@ -498,13 +504,25 @@ static void reload(struct catalog *cat)
     (void)err_set(BECK_IO, "%s", message);
 }
 
+static bool takes_space(const struct entry *entries, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (entries[i].type == ENTRY_TOPIC || entries[i].type == ENTRY_ADD) return true;
+    return false;
+}
+
+/* Where there is no spare and no space for one, the end of the segment belongs to what gives space
+ * back. */
 static int append_to_log(struct catalog *cat, const struct entry *entries, size_t count)
 {
     struct buf frame = {0};
     struct log_frame made;
     int rc = encode_frame(&cat->segment, &cat->at, entries, count, &frame, &made);
-    if (rc == 0 && frame_span(frame.size) > room_left(cat))
-        rc = move_to_spare(cat, frame.size, &frame);
+    uint64_t size = frame.size, span = frame_span(size);
+    if (rc == 0 && cat->spare.id == 0 && takes_space(entries, count) &&
+        span + GIVING_BYTES > room_left(cat))
+        rc = link_spare(cat, size, &frame);
+    if (rc == 0 && span > room_left(cat)) rc = move_to_spare(cat, size, &frame);
     if (rc == 0) rc = append_frame(cat, entries, count, &frame);
     buf_free(&frame);
     return rc;

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -170,6 +172,40 @@ START_TEST(a_full_disk_is_no_failed_sync)
     full = false;
     ck_assert_int_eq(coord_check_poison(&db->coord), 0);
     ck_assert_int_eq(beck_topic_alter(db, "t", &more), BECK_OK);
+    ck_assert_int_eq(beck_close(db), BECK_OK);
+}
+END_TEST
+
+/* Settings change until the log has no room for that; then a topic can still be deleted. */
+START_TEST(deleting_works_however_long_the_disk_is_full)
+{
+    struct beck *db = open_db();
+    beck_topic_config more = {.size = sizeof more};
+    beck_topic *topic;
+    beck_record record = {.value = "v", .value_size = 1};
+    char name[16];
+    struct stat st;
+    for (int i = 0; i < 20; i++) {
+        (void)snprintf(name, sizeof name, "t%d", i);
+        ck_assert_int_eq(beck_topic_open(db, name, NULL, &topic), BECK_OK);
+        ck_assert_int_eq(beck_append(topic, &record, NULL), BECK_OK);
+    }
+    ck_assert_int_eq(stat(path, &st), 0);
+    struct rlimit limit = {(rlim_t)st.st_size, RLIM_INFINITY};
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    int rc = BECK_OK;
+    for (uint32_t i = 0; rc == BECK_OK; i++) {
+        more.flush_ms = 1000 + i;
+        rc = beck_topic_alter(db, "t0", &more);
+    }
+    ck_assert_msg(rc == BECK_FULL, "%s", beck_errmsg(db));
+    for (int i = 19; i >= 0; i--) {
+        (void)snprintf(name, sizeof name, "t%d", i);
+        ck_assert_msg(beck_topic_delete(db, name) == BECK_OK, "%s: %s", name, beck_errmsg(db));
+    }
+    ck_assert_int_eq(beck_topic_open(db, "again", NULL, &topic), BECK_OK);
+    ck_assert_int_eq(beck_append(topic, &record, NULL), BECK_OK);
     ck_assert_int_eq(beck_close(db), BECK_OK);
 }
 END_TEST
@@ -606,6 +642,7 @@ Suite *suite(void)
     tcase_add_test(c, news_reach_the_other_handle);
     tcase_add_test(c, the_lock_brings_the_picture_up_to_date);
     tcase_add_test(c, a_full_disk_is_no_failed_sync);
+    tcase_add_test(c, deleting_works_however_long_the_disk_is_full);
     test_add_linux(c, a_batch_is_stable_before_it_is_seen, NO_DSYNC);
     test_add_linux(c, cells_come_before_their_topic, NO_DSYNC);
     suite_add_tcase(s, c);
