@@ -46,10 +46,10 @@ class Crowd:
         with open(os.path.join(self.logs, "n.0"), "a", encoding="latin-1") as log:
             log.write(line + "\n")
 
-    def audit(self, path=None, name="z", **options):
+    def audit(self, path=None, name="z", prefix=(), **options):
         """Read all there is; the log of it is a part of the history."""
         log = os.path.join(self.logs, name)
-        worker = Worker("audit", path or self.path, log, size=self.size, **options)
+        worker = Worker("audit", path or self.path, log, (), prefix, size=self.size, **options)
         if worker.wait(120) != 0:
             self.wrong("the audit %s ended with %s\n%s", name, worker.process.returncode,
                        worker.stacks())

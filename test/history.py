@@ -73,7 +73,7 @@ class History:
                  for name in sorted(os.listdir(folder)) if re.search(r"\.\d+$", name)]
         for name, lines in files:
             self.read_producer(name, lines)
-        for name, lines in sorted(files, key=lambda file: ["U", "known"] not in file[1][:1]):
+        for name, lines in sorted(files, key=lambda file: kind_of(file[1]) != "known"):
             self.read_consumer(name, lines)
         self.judge()
 
@@ -92,8 +92,7 @@ class History:
 
     def read_producer(self, name, lines):
         lives, batch, topic = {}, None, {}
-        usual = not lines or lines[0][0] != "U" or lines[0][1] == "known"
-        copy = lines[:1] == [["U", "copy"]]
+        usual, copy = kind_of(lines) in ("", "known"), kind_of(lines) == "copy"
         for words in lines:
             kind = words[0]
             if kind == "I":
@@ -464,6 +463,11 @@ class History:
         times = [int(t) for a in self.anomalies[:3] for t in re.findall(r" at (\d{6,})", a[1])]
         near = [a for a in sorted(self.acts) if times and a[0] <= max(times)][-8:]
         return lines + ["at %d: %s" % act for act in near]
+
+
+def kind_of(lines):
+    """What the first line says of a log; "" is that of a usual worker."""
+    return lines[0][1] if lines and lines[0][0] == "U" else ""
 
 
 def split_run(run):

@@ -22,7 +22,7 @@ CLEAN = {
             "Z 215 216", "X"],
     "n.0": ["N 90 stop c", "N 91 continue c", "C x-sync-1 300", "c x-sync-1 OK 301",
             "D x-sync-1 302", "d x-sync-1 OK 303"],
-    "z.0": ["U audit", "T t-os-2 7 900 900", "O 0 900", "B t-os-2 0 0", "B t-os-2 1 0",
+    "z.0": ["U audit 0 0", "T t-os-2 7 900 900", "O 0 900", "B t-os-2 0 0", "B t-os-2 1 0",
             "R t-os-2 0 0 901 902 p.0:0:0:1:1 p.0:1:0:2:2 q.0:0:0:1:1 q.0:2:0:1:1",
             "R t-os-2 1 0 903 904 p.0:2:0:1:1", "Z 905 906", "X"],
 }
@@ -93,7 +93,7 @@ CASES = [
       ["c.0", "Z 215", "Z 150"]]),
     ("opened at the end, before it", "unseen", [["c.0", "O 0 20", "O 1 160"]]),
     ("deleted, and there", "topic",
-     [["z.0", "U audit", "U audit\nT x-sync-1 9 800 800\nO 0 800\nB x-sync-1 0 0"]]),
+     [["z.0", "U audit 0 0", "U audit 0 0\nT x-sync-1 9 800 800\nO 0 800\nB x-sync-1 0 0"]]),
     ("created, and not there", "topic", [["n.0", "d x-sync-1 OK", "d x-sync-1 FULL"]]),
     ("created twice", "topic", [["q.0", "T t-os-2 7 11 11\n", "T t-os-2 7 11 11\nT t-os-2 8 12 12\n"
                                  "T t-os-2 7 13 13\n"]]),
@@ -109,7 +109,7 @@ CASES = [
       ["q.0", "I 2 t-os-2 0 1 230 -", "I 2 t-os-2 0 1 230 -\nA 2 4 231 232"]], {"poisoned": True}),
     ("cut off, and its offset given to another", "",
      POISON + [CUT, ["n.0", "N 91", "N 400 reopened\nN 91"],
-               ["y.0", "", "U look\nT t-os-2 7 401 401\nO 0 401\nB t-os-2 0 0\nB t-os-2 1 0\n"
+               ["y.0", "", "U look 0 0\nT t-os-2 7 401 401\nO 0 401\nB t-os-2 0 0\nB t-os-2 1 0\n"
                 "R t-os-2 0 0 402 403 p.0:0:0:1:1 p.0:1:0:2:2\nR t-os-2 1 0 403 404 "
                 "p.0:2:0:1:1\nZ 405 406"],
                ["v.0", "", "T t-os-2 7 410 410\nI 0 t-os-2 0 1 411 -\nA 0 3 412 413\nY 414 415"],
@@ -126,19 +126,19 @@ CASES = [
      POISON + [CUT] + [[log, "t-os-2", "t-sync-2"] for log in ("p.0", "q.0", "c.0", "z.0")],
      {"poisoned": True}),
     ("what was there before", "",
-     [["k.0", "", "U known\nT t-os-2 7 0 0\nR t-os-2 0 0 0 0 o.0:5:0:1:2\n"
+     [["k.0", "", "U known 0 0\nT t-os-2 7 0 0\nR t-os-2 0 0 0 0 o.0:5:0:1:2\n"
        "R t-os-2 0 1 0 0 o.0:5:1:1:2"]] +
      [["p.0", "A 0 0", "A 0 2"], ["p.0", "A 1 1", "A 1 3"], ["q.0", "A 0 3", "A 0 5"],
       ["c.0", "O 0 20", "O 2 20"], ["c.0", "B t-os-2 0 0", "B t-os-2 0 2"],
       ["c.0", "R t-os-2 0 3", "R t-os-2 0 5"], ["c.0", "R t-os-2 0 2", "R t-os-2 0 4"],
       ["c.0", "R t-os-2 0 0", "R t-os-2 0 2"], ["z.0", "902 p", "902 o.0:5:0:2:2 p"]]),
     ("what was there before is not", "lost",
-     [["k.0", "", "U known\nT t-os-2 7 0 0\nR t-os-2 2 0 0 0 o.0:5:0:9:9"]]),
+     [["k.0", "", "U known 0 0\nT t-os-2 7 0 0\nR t-os-2 2 0 0 0 o.0:5:0:9:9"]]),
     ("a copy is a prefix", "",
-     [["y.0", "", "U copy\nT t-os-2 7 0 0\nO 0 500\nB t-os-2 0 0\nR t-os-2 0 0 500 501 "
+     [["y.0", "", "U copy 0 0\nT t-os-2 7 0 0\nO 0 500\nB t-os-2 0 0\nR t-os-2 0 0 500 501 "
        "p.0:0:0:1:1 p.0:1:0:2:2\nZ 505 506"]]),
     ("a copy with a hole", "skipped",
-     [["y.0", "", "U copy\nT t-os-2 7 0 0\nO 0 500\nB t-os-2 0 0\nR t-os-2 0 1 500 501 "
+     [["y.0", "", "U copy 0 0\nT t-os-2 7 0 0\nO 0 500\nB t-os-2 0 0\nR t-os-2 0 1 500 501 "
        "p.0:1:0:2:2\nZ 505 506"]]),
     ("after a power loss, of an os topic", "",
      [["w.0", "", "U crash 215 217\nT t-os-2 7 0 0\nO 0 500\nB t-os-2 0 0\nR t-os-2 0 0 500 501 "
@@ -153,7 +153,7 @@ CASES = [
      [["w.0", "", "U crash 215 217\nT t-os-2 7 0 0\nO 0 500\nB t-os-2 0 0\nR t-os-2 0 0 500 501 "
        "p.0:0:0:1:1\nZ 505 506"], ["c.0", "Z 160", "Y 135 139\nZ 160"]]),
     ("a copy with half of a batch", "torn",
-     [["y.0", "", "U copy\nT t-os-2 7 0 0\nO 0 500\nB t-os-2 0 0\nR t-os-2 0 0 500 501 "
+     [["y.0", "", "U copy 0 0\nT t-os-2 7 0 0\nO 0 500\nB t-os-2 0 0\nR t-os-2 0 0 500 501 "
        "p.0:0:0:1:1 p.0:1:0:1:2\nZ 505 506"]]),
 ]
 
@@ -185,7 +185,7 @@ def speed():
     appends = 60000
     with tempfile.TemporaryDirectory() as folder:
         logs = {"p.0": ["T t-os-1 7 0 0"], "c.0": ["T t-os-1 7 0 0", "O 0 1", "B t-os-1 0 0"],
-                "z.0": ["U audit", "T t-os-1 7 9 9", "O 0 9", "B t-os-1 0 0"]}
+                "z.0": ["U audit 0 0", "T t-os-1 7 9 9", "O 0 9", "B t-os-1 0 0"]}
         for n in range(appends):
             logs["p.0"] += ["I %d t-os-1 0 1 %d -" % (n, 10 * n + 10),
                             "A %d %d %d %d" % (n, n, 10 * n + 11, 10 * n + 12)]

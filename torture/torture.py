@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "test"))
@@ -351,9 +352,18 @@ class Torture(Crowd):
         folder = disk.power_loss()
         path = os.path.join(folder, os.path.basename(self.path))
         if os.path.exists(path):
-            self.audit(path, "w%d" % number, **{"copy": 3, "from": start, "to": now()})
+            self.audit(path, "w%d" % number, prefix=self.another_boot(), **{
+                "copy": 3, "from": start, "to": now()})
             self.check_after_power_loss(path)
         disk.forget()
+
+    def another_boot(self):
+        """The words that start a program on a machine that was started since."""
+        boot = os.path.join(self.top, "boot_id")
+        with open(boot, "w", encoding="ascii") as file:
+            file.write("%s\n" % uuid.UUID(int=self.random.getrandbits(128)))
+        return ["unshare", "--mount", "sh", "-c",
+                'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"', boot]
 
     def check_after_power_loss(self, path):
         """Indexes are not synced: a reader does without one that did not arrive."""
