@@ -408,10 +408,12 @@ class Torture(Crowd):
             self.see_everybody_told()
         self.calm()
         disk.heal()
+        boot = []
         if disk.read_only() or self.random.random() < 0.5:
             disk.reattach()
+            boot = self.another_boot()  # or it would be taken for a page cache that was never lost
         self.note("reopened")
-        self.audit(name="x", copy=2)
+        self.audit(name="x", prefix=boot, copy=2)
         after = self.call("produce", life=30, again=0, prefork=0, fork=0)
         if after.wait(30) != 0:
             self.wrong("%s: appending on the disk that is well again: ended with %s", after.log,
