@@ -183,12 +183,11 @@ class FileSystem:
 class FailingDisk(FileSystem):
     """A file system in an image on a small tmpfs. When that is full, writes to the device fail."""
 
-    # The journal of the first has its place on the tmpfs from the beginning: data alone get lost.
-    # Without a journal a sync that succeeds may leave metadata behind that failed before.
-    KINDS = {"ext4": ["mkfs.ext4", "-q", "-F", "-m", "0", "-J", "size=4", "-E",
+    # Blocks of a page each, and no request of more (see attach): what a loop device writes in part
+    # it calls written. And a journal: without one, a sync may succeed while metadata are lost.
+    KINDS = {"ext4": ["mkfs.ext4", "-q", "-F", "-m", "0", "-b", "4096", "-J", "size=4", "-E",
                       "nodiscard,lazy_itable_init=0,lazy_journal_init=0"],
-             "ext4-readonly": ["mkfs.ext4", "-q", "-F", "-m", "0", "-J", "size=4"],
-             "xfs": ["mkfs.xfs", "-q", "-f"]}
+             "xfs": ["mkfs.xfs", "-q", "-f", "-s", "size=4096"]}
     SIZES = {"xfs": (320, 160)}  # MiB of the device, and of what is there for it
 
     def __init__(self, kind, top):
@@ -207,6 +206,10 @@ class FailingDisk(FileSystem):
 
     def attach(self):
         run("mount", "-o", "loop", os.path.join(self.under, "image"), self.mount_point)
+        source = subprocess.check_output(["findmnt", "-n", "-o", "SOURCE", self.mount_point])
+        device = os.path.basename(source.decode().strip())
+        with open("/sys/block/%s/queue/max_sectors_kb" % device, "w", encoding="ascii") as file:
+            file.write("4")
 
     def fail(self):
         """From now on what is written where nothing was written before does not arrive."""

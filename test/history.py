@@ -130,7 +130,9 @@ class History:
         if words[2] == "OK":
             self.counts[what] += 1
             call[0] += "!"
-        elif words[2] not in OPEN:
+        elif words[2] in OPEN or words[2] == "IO":
+            call[2] = NEVER  # it may happen yet, when somebody recovers the file
+        else:
             call[0] = "-"
 
     def read_other(self, name, words, copy):
