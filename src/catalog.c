@@ -22,7 +22,7 @@
 #include "err.h"
 
 #define LINK_FRAME_BYTES 256u /* kept free at the end of a segment for a later LINK */
-#define GIVING_BYTES 8192u    /* kept free there for what gives space back, when there is no spare */
+#define GIVING_BYTES 8192u    /* kept free there, without a spare, for what gives space back */
 #define WINDOW_BYTES (256u * 1024u)
 #define REFRESH_TRIES 100
 

@@ -371,7 +371,8 @@ class Torture(Crowd):
         lost = [line for line in findings if line.endswith("is damaged (it is only a help)")]
         self.counts["indexes lost with the power"] += len(lost)
         if len(lost) < len(findings) or (not findings and "no problems" not in summary):
-            self.wrong("beck check after a power loss: %s", "\n".join(findings + [summary])[-1000:])
+            said = "\n".join(findings + [summary])
+            self.wrong("beck check after a power loss: %s", said[-1000:])
 
     def round_poison(self, seconds):
         """Syncs fail: everybody is told, nothing is acknowledged. Opened again, alone, it goes on."""
