@@ -64,6 +64,7 @@ struct options {
     long clock;    /* one append in so many lets the handle's clock jump; 0 = the system's */
     long fork;     /* one append in so many is followed by a fork */
     long prefork;  /* so many children, each with a handle of its own, do the work */
+    long hold;     /* microseconds, at most, that a consumer sometimes looks at a poll's records */
     long skew;     /* microseconds that CLOCK_MONOTONIC is ahead, in a time namespace */
     long fsize;    /* RLIMIT_FSIZE */
     long copy;     /* an audit of a copy (1), not the last one (2), after a power loss (3) */
@@ -431,13 +432,14 @@ static void log_gap(struct logger *log, beck_consumer *consumer)
 }
 
 /* One line a poll, one word for the records of a batch that follow each other. */
-static void log_records(struct logger *log, const beck_record *records, size_t count, long start)
+static void log_records(struct logger *log, const beck_record *records, size_t count,
+                        const long times[2])
 {
     char line[64 * 1024];
     struct mark m, run = {.seq = -1};
     long size = 0;
     int at = snprintf(line, 256, "R %s %d %lld %ld %ld", records[0].topic, records[0].partition,
-                      (long long)records[0].offset, start, now());
+                      (long long)records[0].offset, times[0], times[1]);
     for (size_t i = 0; i <= count; i++) {
         int known = i < count && understand(&records[i], &m);
         if (i < count && (!known || strcmp(m.topic, records[i].topic) != 0)) {
@@ -501,11 +503,13 @@ static int poll_once(struct logger *log, beck_consumer *consumer, int wait, int 
     size_t count = 0;
     long start = now();
     int rc = beck_poll(consumer, 1 + (size_t)below(log, 100), *idle ? 0 : wait, &records, &count);
+    long end = now();
     slow(log, "poll", start);
     if (rc == BECK_EVENT) {
         log_gap(log, consumer);
     } else if (!failed(log, "poll", rc) && count > 0) {
-        log_records(log, records, count, start);
+        if (options.hold > 0 && one_in(log, 10)) sleep_us(below(log, options.hold));
+        log_records(log, records, count, (const long[]){start, end});
     } else if (rc == BECK_OK && (wait == 0 || *idle)) {
         say(log, "Z %ld %ld", start, now());
     }
