@@ -93,10 +93,10 @@ class Crowd:
             worker.signal(signal.SIGKILL)
         self.note("kill %s", " ".join(w.name for w in victims))
         for worker in victims:
-            self.bury(worker, worker.wait(10))
+            self.bury(worker, worker.wait(60))
         self.kills += len(victims)
 
-    def dismiss(self, seconds=10):
+    def dismiss(self, seconds=30):
         """Everybody is asked to leave."""
         for worker in self.running:
             worker.signal(signal.SIGTERM)

@@ -32,7 +32,7 @@ CHURNED = ["%s-os-%d" % (name, n) for name in ("shared", "grow") for n in (1, 2,
 SIZE = 400                          # largest padding of a value
 ROUND = 8                           # seconds
 FRESH = 4                           # rounds until the file is a new one
-TOLD = 10                           # seconds until everybody knows of a failed sync
+TOLD = 60                           # seconds until everybody knows of a failed sync
 DAY = 86400
 
 
@@ -246,7 +246,7 @@ class Torture(Crowd):
         if crash:
             self.struck(list(self.running), "kill -9: all (crashes)")
         else:
-            self.dismiss(30)
+            self.dismiss(90)
         self.reap_checks(True)
         if crash and self.has("readonly", 0.3):
             self.audit(name="x", copy=2, readonly=1)
