@@ -182,7 +182,7 @@ class History:
                 reader.kind = words[1]  # "" is a usual consumer
                 if words[1] == "crash":
                     self.crashes.append((reader, int(words[2]), int(words[3])))
-                if words[1] != "known":
+                if words[1] != "known" and not name.endswith(".99"):
                     self.counts[{"copy": "copies", "crash": "power losses"}.get(
                         words[1], words[1] + "s")] += 1
             elif kind == "O":

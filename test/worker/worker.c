@@ -853,6 +853,7 @@ int main(int count, char **arguments)
     sigaction(SIGTERM, &term, NULL);
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nobody behind */
     open_log(&log, MAIN_LOG);
+    if (options.copy == 1) say(&log, "U copy 0 0"); /* which may be refused */
     if (options.prefork)
         prefork(&log);
     else
