@@ -84,6 +84,15 @@ static void live(const struct life *life)
     kill(getpid(), SIGKILL);
 }
 
+/* The next process: it recovers, goes on at record `synced` without a sync, and is killed. */
+static void live_on(const struct life *life)
+{
+    beck *db;
+    if (beck_open(path, &options, &db) != BECK_OK) _exit(4);
+    append_records(open_topic(db), life->synced, life->records);
+    kill(getpid(), SIGKILL);
+}
+
 static void open_and_close(const struct life *life)
 {
     beck *db;
@@ -237,11 +246,9 @@ static void note_frames(const struct segment *s)
     frame_at[frame_count] = place_at(&s->place) + at.position;
 }
 
-/* Let a process live and be killed, and find its frames. */
-static void make_file(struct life life)
+static void find_frames(uint32_t records)
 {
     struct catalog cat;
-    ck_assert(run(live, &life));
     ck_assert_int_eq(file_open(&file, path, &options), BECK_OK);
     ck_assert_int_eq(file_read_super(&file, &super), 1);
     ck_assert_int_eq(super.state, SUPER_UNCLEAN);
@@ -250,8 +257,15 @@ static void make_file(struct life life)
     const struct partition_picture *part = picture_partition(&cat.picture, TOPIC_USER_FIRST, 0);
     frame_count = 0;
     for (uint32_t i = 0; i < part->count; i++) note_frames(&part->segments[i]);
-    ck_assert_uint_eq(frame_count, life.records);
+    ck_assert_uint_eq(frame_count, records);
     catalog_free(&cat);
+}
+
+/* Let a process live and be killed, and find its frames. */
+static void make_file(struct life life)
+{
+    ck_assert(run(live, &life));
+    find_frames(life.records);
 }
 
 static void damage(uint32_t record)
@@ -409,6 +423,20 @@ START_TEST(a_cut_takes_later_segments_with_it)
     append_records(open_topic(db), bad, bad + 2);
     read_all(db);
     expect_lasting(db);
+}
+END_TEST
+
+/* Recovery after a kill seals without a sync: what it seals proves nothing of what lies before. */
+START_TEST(a_seal_of_recovery_makes_nothing_stable)
+{
+    ck_assert(run(live, &(struct life){.records = 8}));
+    ck_assert(run(live_on, &(struct life){.synced = 8, .records = 10}));
+    ck_assert(run(live_on, &(struct life){.synced = 10, .records = 12}));
+    find_frames(12);
+    ck_assert_uint_ne(segment_of[0], segment_of[8]);
+    damage(3);
+    another_boot();
+    expect_lasting(expect_recovered(3, 0, "follow the cut"));
 }
 END_TEST
 
@@ -600,6 +628,7 @@ Suite *suite(void)
     c = tcase_create("cut");
     tcase_add_test(c, what_was_not_stable_is_cut);
     tcase_add_test(c, a_cut_takes_later_segments_with_it);
+    tcase_add_test(c, a_seal_of_recovery_makes_nothing_stable);
     tcase_add_test(c, a_torn_last_record_is_gone_without_a_word);
     tcase_add_test(c, nothing_is_appended_behind_a_cut);
     suite_add_tcase(s, c);
