@@ -224,7 +224,7 @@ class History:
         self.counts["records read"] += offset - first
         reader.reached[place] = offset
         reader.positions[place] = offset
-        if not reader.kind:
+        if not reader.kind and words[6:]:  # without any: only torn ones, which are told apart
             self.reads.append((reader.name, int(words[4]), int(words[5]), words[6:]))
         if reader.kind == "audit":
             self.audited[place] = offset

@@ -113,6 +113,13 @@ static long below(struct logger *log, long limit)
     return (long)(log->random >> 8) % limit;
 }
 
+/* A child ends with its parent, also when that is dead by now. */
+static void end_with(pid_t parent)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(0);
+}
+
 static int one_in(struct logger *log, long many)
 {
     return many > 0 && below(log, many) == 0;
@@ -698,7 +705,6 @@ static void forked(struct logger *log, beck_topic *topic, const char *name, long
 {
     beck_record record = {.value = "forked", .value_size = 6};
     beck_topic *other = NULL;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
     expect_forked(log, "append", beck_append(topic, &record, NULL));
     expect_forked(log, "sync", beck_sync(db));
     expect_forked(log, "topic_open", beck_topic_open(db, name, NULL, &other));
@@ -716,7 +722,8 @@ static void forks(struct logger *log, beck_topic *topic, const char *name)
     long manner = below(log, 7);
     int status;
     if (topic == NULL) return;
-    pid_t child = fork();
+    pid_t parent = getpid(), child = fork();
+    if (child == 0) end_with(parent);
     if (child == 0) forked(log, topic, name, manner);
     if (child < 0) return;
     say(log, "M forks");
@@ -818,11 +825,11 @@ static void prefork(struct logger *log)
     int status;
     if (open_file(log) < 0) return;
     for (int i = 0; i < options.prefork; i++) {
-        pid_t child = fork();
+        pid_t parent = getpid(), child = fork();
         if (child != 0) children[i] = child;
         if (child != 0) continue;
         memset(children, 0, sizeof children);
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        end_with(parent);
         first_log = PREFORK_LOG * (i + 1);
         open_log(log, first_log + MAIN_LOG);
         work(log);
