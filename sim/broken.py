@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""broken.py [NAME...] -- builds of the library in which one step is wrong; the simulator must find each
+"""broken.py [NAME...] -- builds of the library with one step wrong; the simulator must find each
 
-One is a module with a piece of its text replaced. SIM is the folder of the simulated build, CC and FLAGS
-compile. What stands below must be in the source: a change there changes this list, too."""
+One is a module with a piece of its text replaced. SIM is the folder of the simulated build, CC and
+FLAGS compile. What stands below must be in the source: a change there changes this list, too."""
 import concurrent.futures
 import os
 import pathlib
@@ -36,7 +36,8 @@ BROKEN = [
      "if (to > 0) rc = sync_range(p, &found, from, to);", ""),
     ("publish-before-sync", "partition",
      "    if (to > 0) rc = sync_range(p, &found, from, to);\n",
-     "    publish_stable(p, &tail, leader);\n    if (to > 0) rc = sync_range(p, &found, from, to);\n"),
+     "    publish_stable(p, &tail, leader);\n"
+     "    if (to > 0) rc = sync_range(p, &found, from, to);\n"),
     ("sync-is-visible-at-once", "partition",
      "if (os) atomic_exchange(&cell->visible, next.next); /* [P2] */",
      "(void)os; atomic_exchange(&cell->visible, next.next);"),
@@ -57,8 +58,8 @@ BROKEN = [
     # recovery
     ("recovery-unsynced", "recover", "rc = os_map_sync(&map, 0, min_u64(s->end, map.bytes));", ""),
     ("append-to-a-cut-segment", "recover",
-     "        r->ends[i].tail.segment = 0;\n        r->ends[i].tail.position = r->ends[i].tail.chain ="
-     " r->ends[i].tail.zeroed = 0;",
+     "        r->ends[i].tail.segment = 0;\n"
+     "        r->ends[i].tail.position = r->ends[i].tail.chain = r->ends[i].tail.zeroed = 0;",
      "        r->ends[i].tail.segment = r->ends[i].tail.next ? r->entries[0].place.id : 0;\n"
      "        r->ends[i].tail.position = SEGMENT_HEADER_BYTES;"),
     ("cut-not-sealed", "recover",
@@ -119,7 +120,8 @@ BROKEN = [
      "quiet = true;"),
     # death, locks, poison
     ("taken-over-without-repair", "partition",
-     "int rc = r == LOCK_FROM_DEAD ? partition_repair(p) : 0;", "int rc = 0; (void)partition_repair;"),
+     "int rc = r == LOCK_FROM_DEAD ? partition_repair(p) : 0;",
+     "int rc = 0; (void)partition_repair;"),
     ("adopted-without-checking", "partition", "bytes - (at.position - from), true, &found, &want)",
      "bytes - (at.position - from), false, &found, &want)"),
     ("the-stopped-count-as-dead", "coord",
@@ -170,8 +172,8 @@ def try_one(entry):
         pathlib.Path(source).write_text(text, encoding="utf-8")
         objects = [str(o) for o in SIM.glob("*.o") if o.stem != module]
         mine = os.path.join(folder, module + ".o")
-        flags = os.environ["FLAGS"].split() + ["-w", "-include", str(ROOT / "sim/hook.h"),
-                                               "-I" + str(ROOT / "include"), "-I" + str(ROOT / "src")]
+        flags = os.environ["FLAGS"].split() + ["-w", "-include", str(ROOT / "sim/hook.h")]
+        flags += ["-I" + str(ROOT / "include"), "-I" + str(ROOT / "src")]
         subprocess.run([os.environ["CC"], *flags, "-c", "-o", mine, source], check=True)
         if module == "db":
             subprocess.run(["objcopy", "--globalize-symbol=fork_list", mine], check=True)
@@ -191,7 +193,8 @@ def main(names):
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for name, caught, what in pool.map(try_one, wanted):
             missed += not caught
-            print("%-8s %-36s %s" % ("caught" if caught else "MISSED", name, what[:160]), flush=True)
+            verdict = "caught" if caught else "MISSED"
+            print("%-8s %-36s %s" % (verdict, name, what[:160]), flush=True)
     print("%d of %d broken builds were caught" % (len(wanted) - missed, len(wanted)))
     return int(missed > 0)
 

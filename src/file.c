@@ -381,7 +381,7 @@ int file_read_segment(const struct file *f, const struct segment_place *place, u
 int file_segment_there(const struct file *f, const struct segment_place *place, uint64_t end,
                        uint64_t *bytes)
 {
-    uint64_t size;
+    uint64_t size = 0;
     *bytes = 0;
     int rc = os_size(&f->os, &size);
     if (rc < 0 || size <= place_at(place)) return rc;
