@@ -214,12 +214,13 @@ static int partition_end(struct recovery *r, const struct topic_picture *t, uint
         if (!must_scan(r, s)) continue;
         if ((rc = scan(r, s, k.durable, &found)) < 0) return rc;
         report_scan(r, t, index, s, &found);
-        if ((!s->sealed || s->next > k.durable) && found.end.next < k.durable) {
+        uint64_t due = s->sealed ? min_u64(s->next, k.durable) : k.durable;
+        if (found.end.next < due) {
             /* The end itself is damaged: what is durable stays counted, and reads as a gap. [V1] */
             say(r, "topic %s:%u: %s damaged, at byte %llu of the file", t->name, index,
-                err_records(which, found.end.next, k.durable),
+                err_records(which, found.end.next, due),
                 (unsigned long long)(place_at(&s->place) + found.end.position));
-            found.end.next = k.durable;
+            found.end.next = due;
             found.gaps++;
         }
         ended = !s->sealed || (found.end.next < s->next && s->next > k.durable);

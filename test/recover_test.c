@@ -41,11 +41,13 @@ ssize_t pwritev2(int fd, const struct iovec *iov, int count, off_t at, int flags
 /* ---- Making files ---- */
 
 /* What a process does before it is killed: append `records` to an `os` topic, one batch each, with
- * a sync in front of record `synced`, or a clean close in front of record `closed`, unless 0. */
+ * a sync in front of record `synced`, or a clean close in front of record `closed`, unless 0. With
+ * `class` the topic becomes a `sync` topic at last. */
 struct life {
     uint32_t records;
     uint32_t synced;
     uint32_t closed;
+    uint32_t class;
 };
 
 static void append_records(beck_topic *topic, uint32_t from, uint32_t to)
@@ -81,6 +83,8 @@ static void live(const struct life *life)
         if (beck_sync(db) != BECK_OK) _exit(6);
     }
     append_records(open_topic(db), life->synced + life->closed, life->records);
+    const beck_topic_config other = {.size = sizeof other, .sync = life->class};
+    if (life->class != 0 && beck_topic_alter(db, "t", &other) != BECK_OK) _exit(7);
     kill(getpid(), SIGKILL);
 }
 
@@ -269,6 +273,22 @@ static void another_boot(void)
     ck_assert_int_eq(file_write_super(&file, &super), BECK_OK);
 }
 
+/* What a sync leaves whose end nobody saw, or that failed. */
+static void leave_residue(enum residue residue)
+{
+    const uint64_t intent = 1;
+    const uint32_t poison = 1;
+    const uint64_t slot = COORD_AT + COORD_SLOTS_AT + 7 * sizeof(struct slot);
+    if (residue == RESIDUE_INTENT)
+        ck_assert_int_eq(
+            os_write(&file.os, &intent, sizeof intent, slot + offsetof(struct slot, intent)),
+            BECK_OK);
+    if (residue == RESIDUE_POISON)
+        ck_assert_int_eq(os_write(&file.os, &poison, sizeof poison,
+                                  COORD_AT + offsetof(struct coord_header, poison)),
+                         BECK_OK);
+}
+
 /* ---- What is left ---- */
 
 static uint64_t read_next, gap_from, gap_to;
@@ -409,6 +429,151 @@ START_TEST(a_cut_takes_later_segments_with_it)
     append_records(open_topic(db), bad, bad + 2);
     read_all(db);
     expect_lasting(db);
+}
+END_TEST
+
+/* [V1] The cut goes through what is durable: all of that counts as lost, and what follows the
+ * segment is dropped though it is intact. */
+START_TEST(a_cut_below_what_is_durable_leaves_a_gap)
+{
+    make_file((struct life){.records = 50, .synced = 10});
+    uint32_t last = 10;
+    while (segment_of[last + 1] == segment_of[0]) last++;
+    for (uint32_t i = 8; i <= last; i++) damage(i);
+    another_boot();
+    struct beck *db = expect_recovered(10, 1, "records 8 to 9 are damaged");
+    ck_assert_uint_eq(gap_from, 8);
+    ck_assert_uint_eq(gap_to, 10);
+    ck_assert_ptr_nonnull(strstr(beck_recovery_report(db), "follow the cut at 10"));
+    append_records(open_topic(db), 10, 12);
+    read_all(db);
+    ck_assert_uint_eq(read_next, 12);
+    expect_lasting(db);
+}
+END_TEST
+
+/* [V1] A durable segment whose end is damaged is a gap up to the next, and no cut. */
+START_TEST(a_damaged_end_of_a_durable_segment_is_a_gap)
+{
+    make_file((struct life){.records = 50, .synced = 25});
+    uint32_t last = 1;
+    while (segment_of[last + 1] == segment_of[0]) last++;
+    ck_assert_uint_lt(last, 24);
+    damage(last - 1);
+    damage(last);
+    another_boot();
+    expect_lasting(expect_recovered(50, 1, " are damaged"));
+    ck_assert_uint_eq(gap_from, last - 1);
+    ck_assert_uint_eq(gap_to, last + 1);
+}
+END_TEST
+
+START_TEST(the_report_says_that_there_is_more)
+{
+    make_file((struct life){.records = 8});
+    damage(2);
+    damage(4);
+    damage(6);
+    expect_lasting(expect_recovered(8, 3, "record 2 is damaged, at byte "));
+    ck_assert_int_eq(unlink(path), 0);
+    make_file((struct life){.records = 14});
+    damage(10);
+    damage(12);
+    expect_lasting(expect_recovered(14, 2, "; there is more"));
+}
+END_TEST
+
+/* What the catalog and the cell say of how far the partition is stable. */
+static void expect_stable(struct beck *db, bool all, uint64_t suspect)
+{
+    const struct partition_picture *part = picture_partition(&db->cat.picture, TOPIC_USER_FIRST, 0);
+    struct cell_ref cell;
+    ck_assert_uint_gt(part->count, 2);
+    for (uint32_t i = 0; i < part->count; i++) {
+        const struct segment *s = &part->segments[i];
+        ck_assert(s->sealed);
+        ck_assert_int_eq(s->stable == s->next, all);
+        ck_assert_uint_ne(s->index_bytes, 0);
+    }
+    ck_assert_int_eq(catalog_cell(&db->cat, TOPIC_USER_FIRST, 0, &cell), BECK_OK);
+    ck_assert_uint_eq(atomic_load(&cell.ro->stable), all ? part->next : 0);
+    ck_assert_uint_eq(cell.ro->suspect, suspect);
+}
+
+/* An `os` topic stays unsynced. Was it made a `sync` topic, or has a sync failed, then all that is
+ * left of it is stable before anybody sees it. */
+START_TEST(recovery_makes_stable_what_has_to_be)
+{
+    static const struct {
+        uint32_t class;
+        enum residue residue;
+        bool boot, all;
+        uint64_t suspect;
+    } cases[] = {{0, RESIDUE_NONE, false, false, 0},
+                 {0, RESIDUE_NONE, true, false, 0},
+                 {0, RESIDUE_INTENT, false, false, 50},
+                 {0, RESIDUE_POISON, false, true, 0},
+                 {BECK_SYNC_SYNC, RESIDUE_NONE, true, true, 0}};
+    make_file((struct life){.records = 50, .class = cases[_i].class});
+    if (cases[_i].boot) another_boot();
+    leave_residue(cases[_i].residue);
+    bool memory = file.fs.memory; /* no sync there can fail, and nothing is asked */
+    struct beck *db = expect_recovered(50, 0, "");
+    if (!memory) expect_stable(db, cases[_i].all, cases[_i].suspect);
+    ck_assert_int_eq(beck_sync(db), BECK_OK);
+    expect_lasting(db);
+}
+END_TEST
+
+/* [V2] After a failed sync, this boot or not, the first frame that is not intact is the end. */
+START_TEST(after_a_failed_sync_nothing_is_taken_on_trust)
+{
+    make_file((struct life){.records = 8});
+    if (!file.fs.memory) {
+        damage(3);
+        leave_residue(RESIDUE_POISON);
+        expect_lasting(expect_recovered(3, 0, "cut off at record 3"));
+    }
+}
+END_TEST
+
+static void only_open(const struct life *life)
+{
+    beck *db;
+    (void)life;
+    if (beck_open(path, &options, &db) != BECK_OK) _exit(4);
+    kill(getpid(), SIGKILL);
+}
+
+/* A handle that was killed in the middle of its life leaves the doubts of its predecessor. */
+START_TEST(doubts_outlive_a_second_crash)
+{
+    make_file((struct life){.records = 50});
+    leave_residue(RESIDUE_INTENT);
+    bool memory = file.fs.memory;
+    file_close(&file);
+    for (int i = 0; i < 2; i++) ck_assert(run(only_open, NULL));
+    ck_assert_int_eq(file_open(&file, path, &options), BECK_OK);
+    struct beck *db = expect_recovered(50, 0, "");
+    if (!memory) expect_stable(db, false, 50);
+    ck_assert_int_eq(beck_sync(db), BECK_OK);
+    expect_lasting(db);
+}
+END_TEST
+
+/* A clean file has a tail for every segment that is not sealed. */
+START_TEST(a_clean_mark_without_tails_is_damage)
+{
+    struct beck *db = NULL;
+    make_file((struct life){.records = 8});
+    super.state = SUPER_CLEAN;
+    ck_assert_int_eq(file_write_super(&file, &super), BECK_OK);
+    ck_assert_int_eq(beck_open(path, &options, &db), BECK_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(beck_errmsg(db), "marked clean, but topic t:0 has no tail"));
+    (void)beck_close(db);
+    super.state = SUPER_UNCLEAN;
+    ck_assert_int_eq(file_write_super(&file, &super), BECK_OK);
+    expect_lasting(expect_recovered(8, 0, ""));
 }
 END_TEST
 
@@ -596,12 +761,21 @@ Suite *suite(void)
     test_add_linux(c, damage_in_front_of_something_intact_is_a_gap, NO_BOOT_ID);
     tcase_add_test(c, damage_below_what_frames_prove_is_a_gap);
     tcase_add_test(c, damage_below_a_clean_close_is_a_gap);
+    tcase_add_test(c, a_damaged_end_of_a_durable_segment_is_a_gap);
+    test_add_linux(c, the_report_says_that_there_is_more, NO_BOOT_ID);
     suite_add_tcase(s, c);
     c = tcase_create("cut");
     tcase_add_test(c, what_was_not_stable_is_cut);
     tcase_add_test(c, a_cut_takes_later_segments_with_it);
+    tcase_add_test(c, a_cut_below_what_is_durable_leaves_a_gap);
+    test_add_linux(c, after_a_failed_sync_nothing_is_taken_on_trust, NO_BOOT_ID);
     tcase_add_test(c, a_torn_last_record_is_gone_without_a_word);
     tcase_add_test(c, nothing_is_appended_behind_a_cut);
+    suite_add_tcase(s, c);
+    c = tcase_create("stable");
+    tcase_add_loop_test(c, recovery_makes_stable_what_has_to_be, 0, 5);
+    tcase_add_test(c, doubts_outlive_a_second_crash);
+    tcase_add_test(c, a_clean_mark_without_tails_is_damage);
     suite_add_tcase(s, c);
     c = tcase_create("again");
     tcase_add_test(c, a_second_crash_is_recovered_like_the_first);
