@@ -561,6 +561,22 @@ START_TEST(doubts_outlive_a_second_crash)
 }
 END_TEST
 
+/* [V2] What one recovery found intact in the page cache is no proof for the next one: power may have
+ * failed in between, and then the prefix counts. */
+START_TEST(a_recovery_proves_nothing_to_the_next)
+{
+    make_file((struct life){.records = 50});
+    file_close(&file);
+    ck_assert(run(only_open, NULL));
+    ck_assert_int_eq(file_open(&file, path, &options), BECK_OK);
+    ck_assert_int_eq(file_read_super(&file, &super), 1);
+    damage(3);
+    another_boot();
+    struct beck *db = expect_recovered(3, 0, "cut off at record 3");
+    expect_lasting(db);
+}
+END_TEST
+
 /* A clean file has a tail for every segment that is not sealed. */
 START_TEST(a_clean_mark_without_tails_is_damage)
 {
@@ -775,6 +791,7 @@ Suite *suite(void)
     c = tcase_create("stable");
     tcase_add_loop_test(c, recovery_makes_stable_what_has_to_be, 0, 5);
     tcase_add_test(c, doubts_outlive_a_second_crash);
+    tcase_add_test(c, a_recovery_proves_nothing_to_the_next);
     tcase_add_test(c, a_clean_mark_without_tails_is_damage);
     suite_add_tcase(s, c);
     c = tcase_create("again");
