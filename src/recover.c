@@ -172,7 +172,7 @@ static int learn(struct recovery *r, const struct partition_picture *part, struc
     return 0;
 }
 
-/* A sealed segment that was walked and is whole. */
+/* A sealed segment that is whole: it was walked, or the page cache was never lost. */
 static int keep_sealed(struct recovery *r, const struct topic_picture *t, uint32_t index,
                        const struct segment *s)
 {
@@ -211,7 +211,10 @@ static int partition_end(struct recovery *r, const struct topic_picture *t, uint
         t->id, index, {.next = part->next, .max_timestamp = part->max_timestamp}, k.proved, 0};
     for (uint32_t i = 0; rc == 0 && i < part->count && !ended; i++) {
         const struct segment *s = &part->segments[i];
-        if (!must_scan(r, s)) continue;
+        if (!must_scan(r, s)) {
+            if (s->stable < s->next && makes_stable(r, t)) rc = keep_sealed(r, t, index, s);
+            continue;
+        }
         if ((rc = scan(r, s, k.durable, &found)) < 0) return rc;
         report_scan(r, t, index, s, &found);
         uint64_t due = s->sealed ? min_u64(s->next, k.durable) : k.durable;
