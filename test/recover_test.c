@@ -371,6 +371,30 @@ static void expect_lasting(struct beck *db)
     ck_assert_int_eq(beck_close(db), BECK_OK);
 }
 
+static struct cell_ref cell_of(struct beck *db)
+{
+    struct cell_ref cell;
+    ck_assert_int_eq(catalog_cell(&db->cat, TOPIC_USER_FIRST, 0, &cell), BECK_OK);
+    return cell;
+}
+
+/* Where the partition ends after recovery: behind sealed segments, known to be stable so far. */
+static void expect_end(struct beck *db, uint64_t next, uint64_t stable, int64_t max_timestamp)
+{
+    struct cell_ref cell = cell_of(db);
+    struct tail tail;
+    cell_tail_get(cell.ro, &tail);
+    ck_assert_uint_eq(tail.next, next);
+    ck_assert_int_ge(tail.max_timestamp, max_timestamp); /* of what was cut, perhaps */
+    ck_assert_uint_eq(tail.segment, 0);
+    ck_assert_uint_eq(tail.position, 0);
+    ck_assert_uint_eq(tail.chain, 0);
+    ck_assert_uint_eq(tail.zeroed, 0);
+    ck_assert_uint_eq(atomic_load(&cell.ro->written), next);
+    ck_assert_uint_eq(atomic_load(&cell.ro->visible), next);
+    ck_assert_uint_eq(atomic_load(&cell.ro->stable), stable);
+}
+
 START_TEST(a_killed_process_leaves_everything_it_wrote)
 {
     for (int boot = 0; boot < 2; boot++) {
@@ -389,7 +413,10 @@ START_TEST(damage_in_front_of_something_intact_is_a_gap)
 {
     make_file((struct life){.records = 8});
     damage(3);
-    expect_lasting(expect_recovered(8, 1, "record 3 is damaged"));
+    struct beck *db = expect_recovered(8, 1, "record 3 is damaged");
+    ck_assert_ptr_null(strstr(beck_recovery_report(db), "more"));
+    expect_end(db, 8, 0, 8);
+    expect_lasting(db);
     ck_assert_uint_eq(gap_from, 3);
     ck_assert_uint_eq(gap_to, 4);
 }
@@ -431,7 +458,10 @@ START_TEST(what_was_not_stable_is_cut)
     make_file((struct life){.records = 8});
     damage(3);
     another_boot();
-    expect_lasting(expect_recovered(3, 0, "cut off at record 3"));
+    struct beck *db = expect_recovered(3, 0, "cut off at record 3");
+    ck_assert_ptr_nonnull(strstr(beck_recovery_report(db), "and dropped: 4 to 7"));
+    expect_end(db, 3, 0, 3);
+    expect_lasting(db);
 }
 END_TEST
 
@@ -465,7 +495,9 @@ START_TEST(a_cut_below_what_is_durable_leaves_a_gap)
     struct beck *db = expect_recovered(10, 1, "records 8 to 9 are damaged");
     ck_assert_uint_eq(gap_from, 8);
     ck_assert_uint_eq(gap_to, 10);
+    ck_assert_ptr_nonnull(strstr(beck_recovery_report(db), "\ntopic t:0: records from "));
     ck_assert_ptr_nonnull(strstr(beck_recovery_report(db), "follow the cut at 10"));
+    expect_end(db, 10, 10, 8);
     append_records(open_topic(db), 10, 12);
     read_all(db);
     ck_assert_uint_eq(read_next, 12);
@@ -489,6 +521,74 @@ START_TEST(a_damaged_end_of_a_durable_segment_is_a_gap)
 }
 END_TEST
 
+/* An `os` topic is as stable as frames, a SEAL or a TAIL say: no less, and no more. */
+START_TEST(what_was_proved_to_be_stable_stays_so)
+{
+    for (int boot = 0; boot < 2; boot++) {
+        struct beck *db;
+        make_file((struct life){.records = 8, .synced = 5});
+        if (boot == 1) another_boot();
+        expect_end(db = expect_recovered(8, 0, ""), 8, 5, 8);
+        expect_lasting(db);
+        ck_assert_int_eq(unlink(path), 0);
+
+        make_file((struct life){.records = 6, .closed = 5}); /* by the TAIL alone */
+        damage(5);
+        if (boot == 1) another_boot();
+        expect_end(db = expect_recovered(5, 0, ""), 5, 5, 5);
+        expect_lasting(db);
+        ck_assert_int_eq(unlink(path), 0);
+
+        uint32_t first = 1;
+        make_file((struct life){.records = 50});
+        while (segment_of[first] == segment_of[0]) first++;
+        ck_assert_int_eq(unlink(path), 0);
+        make_file((struct life){.records = first + 1, .synced = first}); /* by the SEAL alone */
+        damage(first);
+        if (boot == 1) another_boot();
+        expect_end(db = expect_recovered(first, 0, ""), first, first, first);
+        expect_lasting(db);
+        ck_assert_int_eq(unlink(path), 0);
+    }
+}
+END_TEST
+
+#define MANY 150
+
+static void append_to_many(const struct life *life)
+{
+    const beck_topic_config config = {
+        .size = sizeof config, .sync = BECK_SYNC_OS, .partitions = MANY};
+    beck *db;
+    beck_topic *topic;
+    (void)life;
+    if (beck_open(path, &options, &db) != BECK_OK) _exit(4);
+    if (beck_topic_open(db, "t", &config, &topic) != BECK_OK) _exit(3);
+    for (int32_t i = 0; i < MANY; i++) {
+        const beck_record r = {.value = "v", .value_size = 1, .partition = i};
+        if (beck_append(topic, &r, NULL) != BECK_OK) _exit(1);
+    }
+    kill(getpid(), SIGKILL);
+}
+
+/* More entries than one batch of the catalog takes: none is forgotten. */
+START_TEST(every_partition_is_sealed)
+{
+    ck_assert(run(append_to_many, NULL));
+    struct beck *db = open_db();
+    ck_assert_str_eq(beck_recovery_report(db), "");
+    for (uint32_t i = 0; i < MANY; i++) {
+        const struct partition_picture *part =
+            picture_partition(&db->cat.picture, TOPIC_USER_FIRST, i);
+        ck_assert_uint_eq(part->next, 1);
+        ck_assert_uint_eq(part->count, 1);
+        ck_assert(part->segments[0].sealed);
+        ck_assert_uint_ne(part->segments[0].index_bytes, 0);
+    }
+    ck_assert_int_eq(beck_close(db), BECK_OK);
+}
+END_TEST
+
 START_TEST(the_report_says_that_there_is_more)
 {
     make_file((struct life){.records = 8});
@@ -508,7 +608,7 @@ END_TEST
 static void expect_stable(struct beck *db, bool all, uint64_t suspect)
 {
     const struct partition_picture *part = picture_partition(&db->cat.picture, TOPIC_USER_FIRST, 0);
-    struct cell_ref cell;
+    struct cell_ref cell = cell_of(db);
     ck_assert_uint_gt(part->count, 2);
     for (uint32_t i = 0; i < part->count; i++) {
         const struct segment *s = &part->segments[i];
@@ -516,7 +616,6 @@ static void expect_stable(struct beck *db, bool all, uint64_t suspect)
         ck_assert_int_eq(s->stable == s->next, all);
         ck_assert_uint_ne(s->index_bytes, 0);
     }
-    ck_assert_int_eq(catalog_cell(&db->cat, TOPIC_USER_FIRST, 0, &cell), BECK_OK);
     ck_assert_uint_eq(atomic_load(&cell.ro->stable), all ? part->next : 0);
     ck_assert_uint_eq(cell.ro->suspect, suspect);
 }
@@ -602,6 +701,7 @@ START_TEST(a_recovery_proves_nothing_to_the_next)
     damage(3);
     another_boot();
     struct beck *db = expect_recovered(3, 0, "cut off at record 3");
+    expect_end(db, 3, 0, 3);
     expect_lasting(db);
 }
 END_TEST
@@ -819,6 +919,8 @@ Suite *suite(void)
     suite_add_tcase(s, c);
     c = tcase_create("stable");
     tcase_add_loop_test(c, recovery_makes_stable_what_has_to_be, 0, 7);
+    tcase_add_test(c, what_was_proved_to_be_stable_stays_so);
+    tcase_add_test(c, every_partition_is_sealed);
     tcase_add_test(c, doubts_outlive_a_second_crash);
     tcase_add_test(c, a_recovery_proves_nothing_to_the_next);
     tcase_add_test(c, a_clean_mark_without_tails_is_damage);
