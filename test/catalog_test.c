@@ -122,6 +122,8 @@ START_TEST(the_lock_brings_the_picture_up_to_date)
     ck_assert_uint_eq(second.blocks, 1);
     ck_assert_uint_eq(first.id, b->cat.picture.next_segment);
     ck_assert_uint_eq(first.id, second.id); /* nothing was taken yet */
+    ck_assert_uint_gt(first.id, b->cat.segment.id); /* ids are never used again, the log's own too */
+    ck_assert_uint_gt(first.id, b->cat.spare.id);
     catalog_unlock(&b->cat);
     ck_assert_int_eq(beck_close(b), BECK_OK);
     ck_assert_int_eq(beck_close(a), BECK_OK);
@@ -171,6 +173,43 @@ START_TEST(a_full_disk_is_no_failed_sync)
     ck_assert_int_eq(coord_check_poison(&db->coord), 0);
     ck_assert_int_eq(beck_topic_alter(db, "t", &more), BECK_OK);
     ck_assert_int_eq(beck_close(db), BECK_OK);
+}
+END_TEST
+
+static uint32_t state_of(struct beck *db)
+{
+    struct superblock super;
+    ck_assert_int_eq(file_read_super(&db->file, &super), 1);
+    return super.state;
+}
+
+/* [O2] The clean mark goes before the first change of the catalog; and when it cannot be taken away
+ * nothing is changed, and nobody may go on. */
+START_TEST(the_clean_mark_goes_first)
+{
+    beck_topic_config more = {.size = sizeof more, .flush_ms = 77};
+    struct beck *db = open_db();
+    ck_assert_int_eq(beck_topic_create(db, "t", NULL), BECK_OK);
+    ck_assert_int_eq(beck_close(db), BECK_OK);
+    db = open_db();
+    ck_assert_uint_eq(state_of(db), SUPER_CLEAN);
+    uint64_t before = visible_now(db);
+    ck_assert_int_eq(beck_topic_alter(db, "t", &more), BECK_OK);
+    ck_assert_uint_eq(state_of(db), SUPER_UNCLEAN);
+    ck_assert_uint_eq(visible_now(db), before + 1);
+    ck_assert_int_eq(beck_close(db), BECK_OK);
+
+    db = open_db();
+    ck_assert_uint_eq(state_of(db), SUPER_CLEAN);
+    before = visible_now(db);
+    more.flush_ms = 88;
+    seam.fail = seam.calls + 1;
+    ck_assert_int_lt(beck_topic_alter(db, "t", &more), 0);
+    seam.fail = 0;
+    ck_assert_uint_eq(visible_now(db), before);
+    ck_assert_int_eq(coord_check_poison(&db->coord), BECK_POISONED);
+    ck_assert_int_eq(beck_topic_alter(db, "t", &more), BECK_POISONED);
+    (void)beck_close(db);
 }
 END_TEST
 
@@ -415,6 +454,8 @@ START_TEST(the_catalog_moves_on_from_segment_to_segment)
     for (unsigned i = 0; i < 3; i++) {
         live(a, i, i + 1, 10);
         moved |= a->cat.segment.id != a->cat.root.id;
+        ck_assert_uint_ne(a->cat.spare.id, 0); /* always: deleting needs no other space */
+        ck_assert_uint_ne(a->cat.spare.id, a->cat.segment.id);
     }
     ck_assert(moved);
     expect_topics(b, 0, 3);
@@ -457,6 +498,59 @@ START_TEST(garbage_is_left_behind_by_snapshots)
     ck_assert_uint_eq(a->cat.picture.topics, 5);
     ck_assert_uint_eq(a->cat.picture.next_topic, next_topic);
     ck_assert_int_eq(beck_close(a), BECK_OK);
+}
+END_TEST
+
+static void append_one(struct beck *db, const char *name, uint32_t partitions)
+{
+    const beck_topic_config config = {
+        .size = sizeof config, .sync = BECK_SYNC_OS, .partitions = partitions};
+    const beck_record r = {.value = "v", .value_size = 1};
+    beck_topic *topic;
+    ck_assert_int_eq(beck_topic_open(db, name, &config, &topic), BECK_OK);
+    ck_assert_int_eq(beck_append(topic, &r, NULL), BECK_OK);
+}
+
+/* Segments of topics lie before and behind those of the catalog, which move through the holes that
+ * deleted topics leave: not a byte beside them changes. */
+START_TEST(the_catalog_writes_in_its_own_place)
+{
+    struct beck *db = open_db();
+    char name[32];
+    unsigned i = 0;
+    for (; db->cat.root_flips < 2; i++) {
+        snprintf(name, sizeof name, "topic-%u", i);
+        append_one(db, name, 1);
+        fill(db);
+        if (i % 3 != 2) continue;
+        snprintf(name, sizeof name, "topic-%u", i - 1);
+        ck_assert_int_eq(beck_topic_delete(db, name), BECK_OK);
+    }
+    ck_assert_int_eq(beck_sync(db), BECK_OK);
+    int rc = beck_check(db, NULL, NULL, NULL, NULL);
+    ck_assert_msg(rc == BECK_OK, "%s", beck_errmsg(db));
+    ck_assert_uint_eq(db->cat.picture.topics, i - i / 3);
+    ck_assert_int_eq(beck_close(db), BECK_OK);
+    db = open_db();
+    ck_assert_int_eq(beck_check(db, NULL, NULL, NULL, NULL), BECK_OK);
+    ck_assert_int_eq(beck_close(db), BECK_OK);
+}
+END_TEST
+
+/* A catalog with much to say is not rewritten more often than it doubles. */
+START_TEST(a_large_catalog_is_rewritten_rarely)
+{
+    struct beck *db = open_db();
+    append_one(db, "t", 1000);
+    const uint64_t live_bytes = 1000 * 96;
+    while (db->cat.root_flips == 0) {
+        uint64_t before = catalog_bytes(&db->cat);
+        fill(db);
+        if (db->cat.root_flips != 0)
+            ck_assert_uint_gt(before, CATALOG_SNAPSHOT_BYTES + 3 * live_bytes);
+        ck_assert_uint_lt(before, 2 * (CATALOG_SNAPSHOT_BYTES + 3 * live_bytes) + MIB);
+    }
+    ck_assert_int_eq(beck_close(db), BECK_OK);
 }
 END_TEST
 
@@ -606,6 +700,7 @@ Suite *suite(void)
     tcase_add_test(c, news_reach_the_other_handle);
     tcase_add_test(c, the_lock_brings_the_picture_up_to_date);
     tcase_add_test(c, a_full_disk_is_no_failed_sync);
+    test_add_linux(c, the_clean_mark_goes_first, NO_DSYNC);
     test_add_linux(c, a_batch_is_stable_before_it_is_seen, NO_DSYNC);
     test_add_linux(c, cells_come_before_their_topic, NO_DSYNC);
     suite_add_tcase(s, c);
@@ -618,6 +713,8 @@ Suite *suite(void)
     c = tcase_create("growth");
     tcase_add_test(c, the_catalog_moves_on_from_segment_to_segment);
     tcase_add_test(c, garbage_is_left_behind_by_snapshots);
+    tcase_add_test(c, the_catalog_writes_in_its_own_place);
+    tcase_add_test(c, a_large_catalog_is_rewritten_rarely);
     test_add_linux(c, a_death_at_any_write_loses_nothing, NO_DSYNC);
     suite_add_tcase(s, c);
     c = tcase_create("damage");
