@@ -3,7 +3,7 @@
 .PHONY: coverage mutate
 
 COVER_BUILD := $(BUILD)/cover
-COVER_MAKE = $(MAKE) --no-print-directory BUILD=$(COVER_BUILD) CC=gcc TESTS= T= \
+COVER_MAKE = LIMIT=600 $(MAKE) --no-print-directory BUILD=$(COVER_BUILD) CC=gcc TESTS= T= \
     MODULES="$(ALL_MODULES)"
 STORAGE := codec batch format file coord log index space picture catalog retire partition reader \
     recover db verify os_posix os_linux
