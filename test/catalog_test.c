@@ -672,6 +672,91 @@ START_TEST(damage_in_the_last_segments_first_frame_is_told)
 }
 END_TEST
 
+static int load_as(struct beck *db, const struct superblock *super)
+{
+    struct catalog again;
+    ck_assert_int_eq(catalog_init(&again, &db->file, NULL), BECK_OK);
+    int rc = catalog_load(&again, super, UINT64_MAX);
+    catalog_free(&again);
+    return rc;
+}
+
+START_TEST(impossible_roots_are_refused)
+{
+    struct beck *db = open_db();
+    struct superblock super;
+    ck_assert_int_eq(beck_topic_create(db, "t", NULL), BECK_OK);
+    ck_assert_int_eq(file_read_super(&db->file, &super), 1);
+    ck_assert_int_eq(load_as(db, &super), BECK_OK);
+    struct superblock bad[3] = {super, super, super};
+    bad[0].root.blocks = SEGMENT_BYTES_LIMIT / BLOCK_BYTES + 1;
+    bad[1].root.id = OFFSET_MAX + 1;
+    bad[2].root_base = OFFSET_MAX + 1;
+    for (int i = 0; i < 3; i++) ck_assert_int_eq(load_as(db, &bad[i]), BECK_CORRUPT);
+    ck_assert_int_eq(beck_close(db), BECK_OK);
+}
+END_TEST
+
+/* What cannot be applied is not written, and changes nothing. */
+START_TEST(impossible_links_are_refused)
+{
+    struct beck *db = open_db();
+    const struct entry good = {.type = ENTRY_LINK, .place = db->cat.spare};
+    struct entry bad[3] = {good, good, good};
+    bad[0].place.blocks = SEGMENT_BYTES_LIMIT / BLOCK_BYTES + 1;
+    bad[1].place.id = OFFSET_MAX + 1;
+    bad[2].place.id++; /* its blocks are the spare's */
+    uint64_t before = visible_now(db);
+    ck_assert_int_eq(catalog_lock(&db->cat), BECK_OK);
+    for (int i = 0; i < 3; i++) ck_assert_int_lt(catalog_append(&db->cat, &bad[i], 1), 0);
+    catalog_unlock(&db->cat);
+    ck_assert_uint_eq(visible_now(db), before);
+    ck_assert_uint_eq(db->cat.spare.id, good.place.id);
+    ck_assert_int_eq(load_again(db), BECK_OK);
+    ck_assert_int_eq(beck_topic_create(db, "t", NULL), BECK_OK);
+    ck_assert_int_eq(beck_close(db), BECK_OK);
+}
+END_TEST
+
+/* Put a frame with this entry at the beginning of the spare. */
+static void begin_spare(struct beck *db, const struct entry *e)
+{
+    uint8_t entry[ENTRY_BYTES_MAX], frame[1024] = {0};
+    const beck_record r = {.value = entry, .value_size = (uint32_t)entry_encode(e, entry)};
+    const struct log_position at = log_begin(db->cat.at.next);
+    struct batch_plan plan;
+    ck_assert_int_eq(batch_measure(&r, 1, 1, sizeof frame - FRAME_BYTES, &plan), BECK_OK);
+    batch_encode(frame + FRAME_BYTES, &r, 1, 0, &plan);
+    log_seal_frame(&db->cat.spare, &at, 0, frame, (uint32_t)plan.bytes);
+    ck_assert_int_eq(os_write(&db->file.os, frame, sizeof frame,
+                              place_at(&db->cat.spare) + SEGMENT_HEADER_BYTES),
+                     BECK_OK);
+}
+
+/* The log goes on in the spare only from where the first frame there says that it came. */
+START_TEST(a_segment_follows_from_the_right_place)
+{
+    struct beck *db = open_db();
+    ck_assert_int_eq(beck_topic_create(db, "t", NULL), BECK_OK);
+    const struct entry good = {
+        .type = ENTRY_LINK, .end = db->cat.at.position, .chain = db->cat.at.chain};
+    struct entry bad[3] = {good, good, {.type = ENTRY_DELETE, .topic = TOPIC_USER_FIRST}};
+    bad[0].end -= FRAME_ALIGN;
+    bad[1].chain++;
+    for (int i = 0; i < 3; i++) {
+        begin_spare(db, &bad[i]);
+        ck_assert_int_eq(load_again(db), BECK_CORRUPT);
+    }
+    begin_spare(db, &good);
+    ck_assert_int_eq(load_again(db), BECK_OK);
+    const uint8_t zeros[1024] = {0};
+    ck_assert_int_eq(os_write(&db->file.os, zeros, sizeof zeros,
+                              place_at(&db->cat.spare) + SEGMENT_HEADER_BYTES),
+                     BECK_OK);
+    ck_assert_int_eq(beck_close(db), BECK_OK);
+}
+END_TEST
+
 /* Between the new superblock and the words that tell of it there is nothing to be missed. */
 static struct beck *joined;
 
@@ -720,6 +805,9 @@ Suite *suite(void)
     c = tcase_create("damage");
     tcase_add_test(c, damage_before_the_end_is_told);
     tcase_add_test(c, damage_in_the_last_segments_first_frame_is_told);
+    tcase_add_test(c, impossible_roots_are_refused);
+    tcase_add_test(c, impossible_links_are_refused);
+    tcase_add_test(c, a_segment_follows_from_the_right_place);
     test_add_linux(c, who_joins_while_the_root_is_flipped_sees_everything, NO_DSYNC);
     tcase_add_test(c, a_torn_last_frame_is_the_end);
     suite_add_tcase(s, c);
