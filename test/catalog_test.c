@@ -122,7 +122,8 @@ START_TEST(the_lock_brings_the_picture_up_to_date)
     ck_assert_uint_eq(second.blocks, 1);
     ck_assert_uint_eq(first.id, b->cat.picture.next_segment);
     ck_assert_uint_eq(first.id, second.id); /* nothing was taken yet */
-    ck_assert_uint_gt(first.id, b->cat.segment.id); /* ids are never used again, the log's own too */
+    ck_assert_uint_gt(first.id,
+                      b->cat.segment.id); /* ids are never used again, the log's own too */
     ck_assert_uint_gt(first.id, b->cat.spare.id);
     catalog_unlock(&b->cat);
     ck_assert_int_eq(beck_close(b), BECK_OK);

@@ -3,7 +3,7 @@
 .PHONY: coverage mutate
 
 COVER_BUILD := $(BUILD)/cover
-COVER_MAKE = LIMIT=600 $(MAKE) --no-print-directory BUILD=$(COVER_BUILD) CC=gcc TESTS= T= \
+COVER_MAKE = LIMIT=600 CK_TIMEOUT_MULTIPLIER=5 SEED=1 $(MAKE) --no-print-directory BUILD=$(COVER_BUILD) CC=gcc TESTS= T= \
     MODULES="$(ALL_MODULES)"
 STORAGE := codec batch format file coord log index space picture catalog retire partition reader \
     recover db verify os_posix os_linux
@@ -15,7 +15,7 @@ coverage: ## lines and branches that the tests take; ARGS=src/log.c lists those 
 	+@$(COVER_MAKE) unit COVER=1
 	+@$(if $(SCRIPTS_TOO),$(COVER_MAKE) scripts TESTS="$(SCRIPTS_TOO)" LDFLAGS=--coverage \
 	    RELEASE='-O0 -fPIC --coverage -fprofile-update=atomic $$(BASE)')
-	@BUILD=$(abspath $(COVER_BUILD)) SCRIPTS_TOO="$(SCRIPTS_TOO)" \
+	@BUILD=$(abspath $(COVER_BUILD)) STORAGE="$(STORAGE)" SCRIPTS_TOO="$(SCRIPTS_TOO)" \
 	    $(if $(TALLY),test/run )tool/check-coverage $(ARGS)
 
 # N= samples so many of each module, as SEED= decides; AT= picks lines of code by their text.

@@ -152,8 +152,8 @@ START_TEST(topics_are_freed_one_by_one)
     ck_assert_int_eq(beck_topic_open(a, "u", &config, &topic), BECK_OK);
     for (int i = 0; i < 4; i++) ck_assert_int_eq(beck_append(topic, &r, NULL), BECK_OK);
     ck_assert_int_eq(catalog_refresh(&b->cat), BECK_OK);
-    uint64_t used = space_used(&a->cat.picture.space), u = picture_topic_by_name(&a->cat.picture,
-                                                                                "u")->id;
+    uint64_t used = space_used(&a->cat.picture.space),
+             u = picture_topic_by_name(&a->cat.picture, "u")->id;
     size_t segments = a->cat.picture.owner_count;
     inside[0] = cell_of(b, 2);
     ck_assert_int_eq(catalog_cell(&b->cat, u, 0, &inside[1]), BECK_OK);

@@ -262,9 +262,9 @@ START_TEST(a_check_can_be_stopped)
     const uint8_t zeros[SEGMENT_HEADER_BYTES] = {0};
     beck_check_summary sum;
     for (uint32_t i = 0; i < part()->count; i++)
-        ck_assert_int_eq(os_write(&db->file.os, zeros, sizeof zeros,
-                                  place_at(&part()->segments[i].place)),
-                         BECK_OK);
+        ck_assert_int_eq(
+            os_write(&db->file.os, zeros, sizeof zeros, place_at(&part()->segments[i].place)),
+            BECK_OK);
     ck_assert_int_eq(check(&sum), (int)part()->count);
     stop_after = 1;
     ck_assert_int_eq(check(&sum), 1);
