@@ -131,6 +131,24 @@ START_TEST(the_lock_brings_the_picture_up_to_date)
 }
 END_TEST
 
+/* Who only looks does not wait for the lock; and no place is larger than a segment may be. */
+START_TEST(who_tries_does_not_wait)
+{
+    struct beck *a = open_db(), *b = open_db();
+    struct segment_place place;
+    ck_assert_int_eq(catalog_lock(&a->cat), BECK_OK);
+    ck_assert_int_eq(catalog_try_lock(&b->cat), BECK_BUSY);
+    ck_assert_int_eq(catalog_place(&a->cat, SEGMENT_BYTES_LIMIT + BLOCK_BYTES, &place), BECK_OK);
+    ck_assert_int_eq(catalog_place(&a->cat, SEGMENT_BYTES_LIMIT + BLOCK_BYTES + 1, &place),
+                     BECK_LIMIT);
+    catalog_unlock(&a->cat);
+    ck_assert_int_eq(catalog_try_lock(&b->cat), BECK_OK);
+    catalog_unlock(&b->cat);
+    ck_assert_int_eq(beck_close(b), BECK_OK);
+    ck_assert_int_eq(beck_close(a), BECK_OK);
+}
+END_TEST
+
 /* ---- One batch at a time ---- */
 
 static struct beck *watcher, *writer;
@@ -785,6 +803,7 @@ Suite *suite(void)
     TCase *c = tcase_create("append");
     tcase_add_test(c, news_reach_the_other_handle);
     tcase_add_test(c, the_lock_brings_the_picture_up_to_date);
+    tcase_add_test(c, who_tries_does_not_wait);
     tcase_add_test(c, a_full_disk_is_no_failed_sync);
     test_add_linux(c, the_clean_mark_goes_first, NO_DSYNC);
     test_add_linux(c, a_batch_is_stable_before_it_is_seen, NO_DSYNC);

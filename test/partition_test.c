@@ -392,6 +392,9 @@ START_TEST(a_deleted_partition_takes_nothing)
     ck_assert_int_eq(append(&p, 1, 10, &base), BECK_DELETED);
     ck_assert_int_eq(append(&p, 1, 20000, &base), BECK_DELETED);
     ck_assert_int_eq(partition_sync(&p, 2), BECK_DELETED);
+    int syncs = seam.syncs;
+    partition_look(&p);
+    ck_assert_int_eq(seam.syncs, syncs);
     ck_assert_int_eq(beck_close(other), BECK_OK);
     close_all(&p);
 }
@@ -596,6 +599,9 @@ START_TEST(a_failed_sync_poisons)
     ck_assert_uint_eq(atomic_load(&p.cell.ro->visible), 1);
     ck_assert_int_eq(partition_sync(&p, 2), BECK_POISONED);
     ck_assert_int_eq(append(&p, 1, 10, &base), BECK_POISONED);
+    int syncs = seam.syncs;
+    partition_look(&p);
+    ck_assert_int_eq(seam.syncs, syncs);
     ck_assert_uint_eq(atomic_load(&p.cell.ro->stable), 1);
     partition_close(&p);
     (void)beck_close(db);

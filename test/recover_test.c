@@ -505,6 +505,44 @@ START_TEST(a_cut_below_what_is_durable_leaves_a_gap)
 }
 END_TEST
 
+/* [V1] [V2] One hole over what is durable and what is not: the partition ends between. */
+START_TEST(a_hole_over_the_durable_offset_is_gap_and_cut)
+{
+    make_file((struct life){.records = 8, .synced = 4});
+    for (uint32_t i = 3; i < 6; i++) damage(i);
+    another_boot();
+    struct beck *db = expect_recovered(4, 1, "record 3 is damaged");
+    ck_assert_ptr_nonnull(strstr(beck_recovery_report(db), "cut off at record 4;"));
+    ck_assert_ptr_nonnull(strstr(beck_recovery_report(db), "dropped: 6 to 7"));
+    ck_assert_uint_eq(gap_from, 3);
+    ck_assert_uint_eq(gap_to, 4);
+    expect_end(db, 4, 4, 3);
+    expect_lasting(db);
+}
+END_TEST
+
+/* [O3] [Y3] A sync nobody saw the end of, by somebody who was there before the last handle: closing
+ * leaves the file as a crash would, and the next one doubts the bytes. */
+START_TEST(who_cannot_settle_an_intent_leaves_the_file_unclean)
+{
+    make_file((struct life){.records = 50});
+    file_close(&file);
+    struct beck *a = open_db(), *b = open_db();
+    const bool memory = b->file.fs.memory;
+    ck_assert_int_eq(beck_close(a), BECK_OK);
+    ck_assert_uint_gt(b->coord.joined, 1);
+    atomic_store(&coord_slot(&b->coord, 9)->intent, 1);
+    ck_assert_int_eq(beck_close(b), BECK_OK);
+    ck_assert_int_eq(file_open(&file, path, &options), BECK_OK);
+    ck_assert_int_eq(file_read_super(&file, &super), 1);
+    ck_assert_int_eq(super.state, SUPER_UNCLEAN);
+    struct beck *db = expect_recovered(50, 0, "");
+    if (!memory) ck_assert_uint_eq(cell_of(db).ro->suspect, 50);
+    ck_assert_int_eq(beck_sync(db), BECK_OK);
+    expect_lasting(db);
+}
+END_TEST
+
 /* [V1] A durable segment whose end is damaged is a gap up to the next, and no cut. */
 START_TEST(a_damaged_end_of_a_durable_segment_is_a_gap)
 {
@@ -907,6 +945,7 @@ Suite *suite(void)
     tcase_add_test(c, damage_below_what_frames_prove_is_a_gap);
     tcase_add_test(c, damage_below_a_clean_close_is_a_gap);
     tcase_add_test(c, a_damaged_end_of_a_durable_segment_is_a_gap);
+    tcase_add_test(c, a_hole_over_the_durable_offset_is_gap_and_cut);
     test_add_linux(c, the_report_says_that_there_is_more, NO_BOOT_ID);
     suite_add_tcase(s, c);
     c = tcase_create("cut");
@@ -922,6 +961,7 @@ Suite *suite(void)
     tcase_add_test(c, what_was_proved_to_be_stable_stays_so);
     tcase_add_test(c, every_partition_is_sealed);
     tcase_add_test(c, doubts_outlive_a_second_crash);
+    tcase_add_test(c, who_cannot_settle_an_intent_leaves_the_file_unclean);
     tcase_add_test(c, a_recovery_proves_nothing_to_the_next);
     tcase_add_test(c, a_clean_mark_without_tails_is_damage);
     suite_add_tcase(s, c);

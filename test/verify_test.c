@@ -12,7 +12,7 @@
 
 #define TOPIC TOPIC_USER_FIRST
 #define BATCH_CRC_AT 17
-#define BATCH_CRC_FROM 21
+#define BATCH_ATTRIBUTES_AT 21
 
 static struct beck *db;
 static beck_topic *topic;
@@ -180,6 +180,27 @@ START_TEST(what_a_seal_says_is_compared)
 }
 END_TEST
 
+/* Behind the last segment: what was visible is in none. */
+START_TEST(what_is_missing_at_the_end_is_found)
+{
+    make_topic();
+    const struct segment last = part()->segments[part()->count - 1];
+    const struct entry seal = {.type = ENTRY_SEAL,
+                               .place = last.place,
+                               .next_offset = last.base,
+                               .end = SEGMENT_HEADER_BYTES};
+    ck_assert(!last.sealed);
+    ck_assert_int_eq(catalog_lock(&db->cat), BECK_OK);
+    ck_assert_int_eq(catalog_append(&db->cat, &seal, 1), BECK_OK);
+    catalog_unlock(&db->cat);
+    char said[100];
+    snprintf(said, sizeof said, "topic t:0: records %llu to 59 are lost",
+             (unsigned long long)last.base);
+    expect_one(said);
+    (void)beck_close(db); /* its cell still goes on in that segment: not what a library does */
+}
+END_TEST
+
 START_TEST(a_damaged_index_is_found)
 {
     make_topic();
@@ -195,14 +216,14 @@ START_TEST(a_damaged_index_is_found)
 }
 END_TEST
 
-/* A batch that contradicts itself under checksums that are right: its second record claims to be
- * longer than it is. */
-static void append_a_lie(void)
+/* A batch under checksums that are right: its second record claims to be longer than it is, or all
+ * of it to be compressed. */
+static void append_a_lie(bool compressed)
 {
     static _Alignas(8) uint8_t bytes[FRAME_BYTES + 4096];
-    const beck_record r[3] = {{.value = "one", .value_size = 3},
-                              {.value = "two", .value_size = 3},
-                              {.value = "three", .value_size = 5}};
+    const beck_record r[3] = {{.value = "one", .value_size = 3, .timestamp = 1},
+                              {.value = "two", .value_size = 3, .timestamp = 2},
+                              {.value = "three", .value_size = 5, .timestamp = INT32_MAX}};
     struct batch_plan plan;
     struct live_config live;
     struct partition p;
@@ -210,46 +231,68 @@ static void append_a_lie(void)
     ck_assert_int_eq(batch_measure(r, 3, 1, 4096, &plan), BECK_OK);
     batch_encode(bytes + FRAME_BYTES, r, 3, 0, &plan);
     uint8_t *batch = bytes + FRAME_BYTES, *two = memmem(batch, (size_t)plan.bytes, "two", 3);
-    two[-1] += 2; /* the length of the value, zigzag: now 4 */
+    if (compressed)
+        batch[BATCH_ATTRIBUTES_AT + 1] |= BECK_COMPRESSION_LZ4 - BECK_COMPRESSION_NONE;
+    else
+        two[-1] += 2; /* the length of the value, zigzag: now 4 */
     put_be32(batch + BATCH_CRC_AT,
-             crc32c(0, batch + BATCH_CRC_FROM, (size_t)plan.bytes - BATCH_CRC_FROM));
+             crc32c(0, batch + BATCH_UNCOVERED_BYTES, (size_t)plan.bytes - BATCH_UNCOVERED_BYTES));
     const struct partition_batch lie = {bytes, (uint32_t)plan.bytes, 3, plan.max_timestamp};
     live_config_set(&live, &picture_topic_by_id(&db->cat.picture, TOPIC)->config);
     ck_assert_int_eq(partition_open(&p, &db->cat, TOPIC, 0, "t", &live), BECK_OK);
     ck_assert_int_eq(partition_append(&p, &lie, 0, &base), BECK_OK);
+    ck_assert_uint_eq(base, 60);
     partition_close(&p);
 }
 
-/* It is found by a check; a consumer gets what is good of it, a gap, and what follows. */
-START_TEST(a_batch_that_contradicts_itself)
+static beck_consumer *consume_from(uint32_t start, int64_t value)
 {
     static const char *const names[] = {"t"};
-    const beck_consumer_config c = {.size = sizeof c,
-                                    .topics = names,
-                                    .topic_count = 1,
-                                    .start = BECK_START_OFFSET,
-                                    .start_value = 60};
-    const beck_record last = {.value = "last", .value_size = 4}, *records;
-    beck_event_info event = {.size = sizeof event};
+    const beck_consumer_config c = {
+        .size = sizeof c, .topics = names, .topic_count = 1, .start = start, .start_value = value};
     beck_consumer *consumer;
-    size_t count;
-    make_topic();
-    append_a_lie();
-    ck_assert_int_eq(beck_append(topic, &last, NULL), BECK_OK);
-    expect_one("topic t:0: batch at offset 60, byte ");
     ck_assert_int_eq(beck_consumer_open(db, &c, &consumer), BECK_OK);
+    return consumer;
+}
+
+static void expect_record(beck_consumer *consumer, int64_t offset)
+{
+    const beck_record *records;
+    size_t count;
     ck_assert_int_eq(beck_poll(consumer, 10, 0, &records, &count), BECK_OK);
     ck_assert_uint_eq(count, 1);
-    ck_assert_int_eq(records[0].offset, 60);
+    ck_assert_int_eq(records[0].offset, offset);
+}
+
+static void expect_gap(beck_consumer *consumer, int64_t from, int64_t to)
+{
+    beck_event_info event = {.size = sizeof event};
+    const beck_record *records;
+    size_t count;
     ck_assert_int_eq(beck_poll(consumer, 10, 0, &records, &count), BECK_EVENT);
     ck_assert_int_eq(beck_event(consumer, &event), BECK_OK);
     ck_assert_int_eq(event.cause, BECK_GAP_CORRUPT);
-    ck_assert_int_eq(event.from, 61);
-    ck_assert_int_eq(event.to, 63);
-    ck_assert_int_eq(beck_poll(consumer, 10, 0, &records, &count), BECK_OK);
-    ck_assert_uint_eq(count, 1);
-    ck_assert_int_eq(records[0].offset, 63);
-    beck_consumer_close(consumer);
+    ck_assert_int_eq(event.from, from);
+    ck_assert_int_eq(event.to, to);
+}
+
+/* It is found by a check; a consumer gets what is good of it, a gap, and what follows. Who looks
+ * for a time that the batch claims to hold gets to it, and is told then. */
+START_TEST(a_batch_that_contradicts_itself)
+{
+    const beck_record last = {.value = "last", .value_size = 4};
+    make_topic();
+    append_a_lie(_i == 1);
+    ck_assert_int_eq(beck_append(topic, &last, NULL), BECK_OK);
+    beck_check_summary sum;
+    if (_i == 0 || check(&sum) > 0) { /* else this build has no such codec */
+        expect_one("topic t:0: batch at offset 60, byte ");
+        beck_consumer *consumer = consume_from(BECK_START_OFFSET, 60);
+        if (_i == 0) expect_record(consumer, 60);
+        expect_gap(consumer, _i == 0 ? 61 : 60, 63);
+        expect_record(consumer, 63);
+        beck_consumer_close(consumer);
+    }
     ck_assert_int_eq(beck_close(db), BECK_OK);
 }
 END_TEST
@@ -303,8 +346,9 @@ Suite *suite(void)
     tcase_add_test(c, headers_of_other_segments_are_found);
     tcase_add_test(c, either_superblock_is_checked);
     tcase_add_test(c, what_a_seal_says_is_compared);
+    tcase_add_test(c, what_is_missing_at_the_end_is_found);
     tcase_add_test(c, a_damaged_index_is_found);
-    tcase_add_test(c, a_batch_that_contradicts_itself);
+    tcase_add_loop_test(c, a_batch_that_contradicts_itself, 0, 2);
     suite_add_tcase(s, c);
     c = tcase_create("others");
     tcase_add_test(c, a_check_can_be_stopped);
