@@ -255,6 +255,40 @@ START_TEST(other_files_are_told_apart)
     ck_assert_int_eq(os_truncate(&f.os, 0), BECK_OK);
     ck_assert_int_eq(os_truncate(&f.os, 100000), BECK_OK); /* all zeros: formatting was cut off */
     ck_assert_int_eq(file_read_super(&f, &super), 0);
+    /* Zeros in front of something else, or of more than was ever formatted. */
+    ck_assert_int_eq(os_write(&f.os, text, sizeof text, HEAP_AT - sizeof text), BECK_OK);
+    ck_assert_int_eq(file_read_super(&f, &super), BECK_NOT_BECK);
+    ck_assert_int_eq(os_truncate(&f.os, 0), BECK_OK);
+    ck_assert_int_eq(os_truncate(&f.os, HEAP_AT + 2 * BLOCK_BYTES), BECK_OK);
+    ck_assert_int_eq(file_read_super(&f, &super), 0);
+    ck_assert_int_eq(os_truncate(&f.os, HEAP_AT + 2 * BLOCK_BYTES + 1), BECK_OK);
+    ck_assert_int_eq(file_read_super(&f, &super), BECK_NOT_BECK);
+    file_close(&f);
+}
+END_TEST
+
+/* Zeros in the place of a copy: the other counts, and if that is damaged, it is a damaged file and
+ * no empty one. */
+START_TEST(a_copy_of_zeros_is_none)
+{
+    static const uint8_t zeros[SUPER_BYTES];
+    struct superblock now;
+    make_file();
+    for (int i = 0; i < 2; i++) {
+        struct superblock again = super;
+        const uint64_t gone = i == 0 ? SUPER_A_AT : SUPER_B_AT;
+        const uint64_t left = i == 0 ? SUPER_B_AT : SUPER_A_AT;
+        ck_assert_int_eq(os_write(&f.os, zeros, sizeof zeros, gone), BECK_OK);
+        ck_assert_int_eq(file_read_super(&f, &now), 1);
+        ck_assert_uint_eq(now.sequence, super.sequence);
+        flip(left + 100);
+        ck_assert_int_eq(file_read_super(&f, &now), BECK_CORRUPT);
+        flip(left + 100);
+        ck_assert_int_eq(file_read_super(&f, &now), 1);
+        again.sequence--;
+        ck_assert_int_eq(file_write_super(&f, &again), BECK_OK);
+        writes.count = 0;
+    }
     file_close(&f);
 }
 END_TEST
@@ -270,6 +304,9 @@ START_TEST(another_boot_or_inode_is_noticed)
     ck_assert(!file_same_boot(&f, &other));
     other = super;
     other.birth_ns++;
+    ck_assert(!file_same_boot(&f, &other));
+    other = super;
+    other.birth_s++;
     ck_assert(!file_same_boot(&f, &other));
     other = super;
     memset(other.boot_id, 0, sizeof other.boot_id);
@@ -356,6 +393,7 @@ Suite *suite(void)
     tcase_add_test(c, either_copy_may_be_damaged);
     tcase_add_test(c, newer_and_impossible_files_are_refused);
     tcase_add_test(c, other_files_are_told_apart);
+    tcase_add_test(c, a_copy_of_zeros_is_none);
     tcase_add_test(c, another_boot_or_inode_is_noticed);
     suite_add_tcase(s, c);
     c = tcase_create("file");
