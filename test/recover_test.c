@@ -727,7 +727,7 @@ START_TEST(doubts_outlive_a_second_crash)
 }
 END_TEST
 
-/* [V2] What one recovery found intact in the page cache is no proof for the next one: power may have
+/* [V2] What one recovery found intact in the page cache is no proof for the next: power may have
  * failed in between, and then the prefix counts. */
 START_TEST(a_recovery_proves_nothing_to_the_next)
 {

@@ -84,7 +84,7 @@ static void expect_one(const char *said)
 
 /* ---- The parts of a file ---- */
 
-/* A header that is whole and belongs to something else is damage as well, whatever it differs in. */
+/* A header that is whole and belongs to something else is damage as well. */
 START_TEST(headers_of_other_segments_are_found)
 {
     make_topic();
