@@ -156,13 +156,11 @@ struct knowledge {
 static int learn(struct recovery *r, const struct partition_picture *part, struct knowledge *k)
 {
     struct log_scan found;
-    bool whole = true; /* so far every segment is known to be stable */
     k->durable = k->proved = part->has_tail ? part->next : 0;
     for (uint32_t i = 0; i < part->count; i++) {
         const struct segment *s = &part->segments[i];
         if (s->sealed) k->durable = max_u64(k->durable, s->stable);
-        if (s->sealed && whole) k->proved = max_u64(k->proved, s->stable);
-        if (!s->sealed || s->stable < s->next) whole = false;
+        if (s->sealed) k->proved = max_u64(k->proved, s->stable);
         if (!must_scan(r, s)) continue;
         int rc = scan(r, s, k->durable, &found);
         if (rc < 0) return rc;
@@ -226,7 +224,7 @@ static int partition_end(struct recovery *r, const struct topic_picture *t, uint
             found.end.next = due;
             found.gaps++;
         }
-        ended = !s->sealed || (found.end.next < s->next && s->next > k.durable);
+        ended = !s->sealed || found.end.next < s->next;
         rc = ended ? end_in(r, t, index, i, &found, out) : keep_sealed(r, t, index, s);
     }
     out->stable = makes_stable(r, t) ? out->tail.next : min_u64(out->stable, out->tail.next);
@@ -339,10 +337,6 @@ int recover_apply(struct recovery *r)
         size_t n = (size_t)min_u64(r->entry_count - at, ENTRIES_AT_ONCE);
         rc = catalog_append(r->cat, r->entries + at, n);
         at += n;
-    }
-    for (size_t i = 0; rc == 0 && i < r->count; i++) {
-        r->ends[i].tail.segment = 0;
-        r->ends[i].tail.position = r->ends[i].tail.chain = r->ends[i].tail.zeroed = 0;
     }
     return rc;
 }

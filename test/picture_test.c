@@ -42,7 +42,7 @@ static int seal(uint64_t id, uint64_t next, uint32_t kept)
                                 .place = {.id = id, .blocks = kept},
                                 .next_offset = next,
                                 .stable_offset = next,
-                                .max_timestamp = (int64_t)next * 10,
+                                .max_timestamp = (int64_t)(next % OFFSET_MAX) * 10,
                                 .end = 200,
                                 .index_at = 200,
                                 .index_bytes = 48});
