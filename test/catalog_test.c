@@ -2,6 +2,7 @@
 #include "catalog.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -88,6 +89,18 @@ ssize_t pwrite(int fd, const void *data, size_t bytes, off_t at)
         return -1;
     }
     return syscall(SYS_pwrite64, fd, data, bytes, at);
+}
+
+/* No block can be had. */
+static bool no_room;
+
+int fallocate(int fd, int mode, off_t at, off_t bytes)
+{
+    if (no_room) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return (int)syscall(SYS_fallocate, fd, mode, at, bytes);
 }
 
 /* ---- Two handles ---- */
@@ -439,6 +452,56 @@ static void fill(struct beck *db)
     ck_assert_int_eq(catalog_append(&db->cat, entries, FILL), BECK_OK);
     catalog_unlock(&db->cat);
 }
+
+/* A batch that needs more than the spare gets a segment of its own size. */
+START_TEST(a_batch_larger_than_the_spare)
+{
+    enum { MANY = 4000 };
+    static struct entry entries[MANY];
+    struct beck *a = open_db(), *b = open_db();
+    ck_assert_int_eq(beck_topic_create(a, "t", NULL), BECK_OK);
+    for (size_t i = 0; i < MANY; i++)
+        entries[i] = (struct entry){.type = ENTRY_IDS, .topic = 100, .next_id = 1000 + i};
+    ck_assert_int_eq(catalog_lock(&a->cat), BECK_OK);
+    uint64_t spare = a->cat.spare.id, before = place_bytes(&a->cat.spare);
+    ck_assert_int_eq(catalog_append(&a->cat, entries, MANY), BECK_OK);
+    ck_assert_uint_ne(a->cat.segment.id, spare);
+    ck_assert_uint_gt(place_bytes(&a->cat.segment), before);
+    ck_assert_uint_lt(a->cat.at.position, place_bytes(&a->cat.segment));
+    ck_assert_uint_eq(a->cat.picture.next_segment, 1000 + MANY - 1);
+    catalog_unlock(&a->cat);
+    ck_assert_int_eq(beck_topic_create(b, "u", NULL), BECK_OK);
+    ck_assert_uint_eq(b->cat.segment.id, a->cat.segment.id);
+    ck_assert(knows(a, "u") && knows(b, "t"));
+    ck_assert_int_eq(load_again(a), BECK_OK);
+    ck_assert_int_eq(beck_close(b), BECK_OK);
+    ck_assert_int_eq(beck_close(a), BECK_OK);
+}
+END_TEST
+
+/* Where no spare can be had the log moves on all the same; later it gets one. */
+START_TEST(the_log_goes_on_without_a_spare)
+{
+    struct beck *a = open_db(), *b = open_db();
+    ck_assert_int_eq(beck_topic_create(a, "t", NULL), BECK_OK);
+    uint64_t segment = a->cat.segment.id;
+    no_room = true;
+    while (a->cat.segment.id == segment) fill(a);
+    ck_assert_uint_eq(a->cat.spare.id, 0);
+    ck_assert_int_eq(beck_topic_delete(a, "t"), BECK_OK);
+    ck_assert(!knows(b, "t"));
+    ck_assert_int_eq(load_again(a), BECK_OK);
+    no_room = false;
+    segment = a->cat.segment.id;
+    while (b->cat.segment.id == segment) fill(b);
+    ck_assert_uint_ne(b->cat.spare.id, 0);
+    ck_assert_int_eq(beck_topic_create(a, "u", NULL), BECK_OK);
+    ck_assert(knows(b, "u"));
+    ck_assert_int_eq(load_again(a), BECK_OK);
+    ck_assert_int_eq(beck_close(b), BECK_OK);
+    ck_assert_int_eq(beck_close(a), BECK_OK);
+}
+END_TEST
 
 /* Topics [from, to), with much between them; each is deleted when `alive` more were made. */
 static void live(struct beck *db, unsigned from, unsigned to, unsigned alive)
@@ -816,6 +879,8 @@ Suite *suite(void)
     tcase_add_test(c, a_lock_left_alone_changes_nothing);
     suite_add_tcase(s, c);
     c = tcase_create("growth");
+    tcase_add_test(c, a_batch_larger_than_the_spare);
+    test_add_linux(c, the_log_goes_on_without_a_spare, "forbids fallocate");
     tcase_add_test(c, the_catalog_moves_on_from_segment_to_segment);
     tcase_add_test(c, garbage_is_left_behind_by_snapshots);
     tcase_add_test(c, the_catalog_writes_in_its_own_place);
