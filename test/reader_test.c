@@ -167,6 +167,7 @@ START_TEST(headers_come_with_their_records)
     ck_assert_mem_eq(records[0].headers[0].value, "1", 1);
     ck_assert_mem_eq(records[0].headers[1].name, "bb", 2);
     ck_assert_uint_eq(records[1].header_count, 0);
+    ck_assert_ptr_null(records[1].headers);
     ck_assert_mem_eq(records[2].headers[0].name, "bb", 2);
     ck_assert_ptr_null(records[2].headers[0].value);
     close_all();
@@ -376,6 +377,9 @@ START_TEST(everything_was_retired)
     const struct partition_picture *part = picture_now();
     const uint32_t segments = part->count;
     ck_assert_uint_gt(segments, 2);
+    ck_assert_int_eq(poll_some(1), BECK_OK); /* it has been in one of them */
+    reader_release(&r);
+    reader_seek(&r, 0);
     ck_assert_int_eq(catalog_lock(&db->cat), BECK_OK);
     for (uint32_t i = 0; i < segments; i++) {
         const struct segment s = part->segments[0];
