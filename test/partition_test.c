@@ -767,6 +767,7 @@ static void die_behind_large_frames(struct partition *p)
 START_TEST(large_frames_are_adopted)
 {
     struct partition p;
+    config.segment_bytes = 16 * MIB;
     make_topic(BECK_SYNC_OS, &p);
     in_a_process_that_dies(die_behind_large_frames);
     partition_look(&p);
