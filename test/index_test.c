@@ -174,22 +174,25 @@ START_TEST(an_index_that_does_not_fit_is_not_written)
 {
     struct segment_place tight = place;
     uint8_t before[256], after[sizeof before];
+    struct coord coord;
     uint32_t at, bytes;
     make_frames();
     make_index();
+    ck_assert_int_eq(coord_open(&coord, &file.os), BECK_OK);
     tight.blocks = 1;
     const uint64_t behind = place_at(&tight) + BLOCK_BYTES;
     ck_assert_int_eq(os_read(&file.os, before, sizeof before, behind), BECK_OK);
     for (uint32_t room = 0; room <= 64; room += FRAME_ALIGN) { /* too little for any index */
-        index_write(&file, &tight, BASE, BLOCK_BYTES - room, &at, &bytes);
+        index_write(&coord, &tight, BASE, BLOCK_BYTES - room, &at, &bytes);
         ck_assert_uint_eq(at, 0);
         ck_assert_uint_eq(bytes, 0);
     }
     ck_assert_int_eq(os_read(&file.os, after, sizeof after, behind), BECK_OK);
     ck_assert_mem_eq(after, before, sizeof after);
-    index_write(&file, &tight, BASE, position_of[10], &at, &bytes);
+    index_write(&coord, &tight, BASE, position_of[10], &at, &bytes);
     ck_assert_uint_eq(at, position_of[10]);
     ck_assert(index_valid(&file, &tight, at, bytes));
+    coord_close(&coord);
     close_all();
 }
 END_TEST
