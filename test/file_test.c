@@ -267,8 +267,8 @@ START_TEST(other_files_are_told_apart)
 }
 END_TEST
 
-/* Zeros in the place of a copy: the other counts, and if that is damaged, it is a damaged file and
- * no empty one. */
+/* Zeros in the place of a copy: the other counts. Only copy A is never without B: with B damaged
+ * then, the file is new still, and with A damaged it is not. */
 START_TEST(a_copy_of_zeros_is_none)
 {
     static const uint8_t zeros[SUPER_BYTES];
@@ -282,7 +282,7 @@ START_TEST(a_copy_of_zeros_is_none)
         ck_assert_int_eq(file_read_super(&f, &now), 1);
         ck_assert_uint_eq(now.sequence, super.sequence);
         flip(left + 100);
-        ck_assert_int_eq(file_read_super(&f, &now), BECK_CORRUPT);
+        ck_assert_int_eq(file_read_super(&f, &now), i == 0 ? 0 : BECK_CORRUPT);
         flip(left + 100);
         ck_assert_int_eq(file_read_super(&f, &now), 1);
         again.sequence--;
