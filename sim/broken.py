@@ -57,10 +57,10 @@ BROKEN = [
     # recovery
     ("recovery-unsynced", "recover", "rc = os_map_sync(&map, 0, min_u64(s->end, map.bytes));", ""),
     ("append-to-a-cut-segment", "recover",
-     "        r->ends[i].tail.segment = 0;\n        r->ends[i].tail.position = r->ends[i].tail.chain ="
-     " r->ends[i].tail.zeroed = 0;",
+     "        at += n;\n    }\n",
+     "        at += n;\n    }\n    for (size_t i = 0; rc == 0 && i < r->count; i++) {\n"
      "        r->ends[i].tail.segment = r->ends[i].tail.next ? r->entries[0].place.id : 0;\n"
-     "        r->ends[i].tail.position = SEGMENT_HEADER_BYTES;"),
+     "        r->ends[i].tail.position = SEGMENT_HEADER_BYTES;\n    }\n"),
     ("cut-not-sealed", "recover",
      "    if (rc == 0) rc = seal_at(r, s, found, max_timestamp, out->stable); /* [V2] [V3] */", ""),
     ("header-not-repaired", "recover",
