@@ -203,6 +203,9 @@ START_TEST(either_copy_may_be_damaged)
         ck_assert_int_eq(file_read_super(&f, &now), 1);
         flip(SUPER_B_AT + i);
     }
+    flip(SUPER_A_AT); /* A is none at all, B is one that is damaged */
+    flip(SUPER_B_AT + 100);
+    ck_assert_int_eq(file_read_super(&f, &now), BECK_CORRUPT);
     file_close(&f);
 }
 END_TEST
@@ -367,6 +370,34 @@ START_TEST(segments_are_made_and_read_inside_their_bounds)
 }
 END_TEST
 
+/* Whatever of a header is not as the catalog says: it is written again. What is right stays. */
+START_TEST(headers_are_repaired)
+{
+    const struct segment_place place = {.id = 9, .salt = 3, .block = HEAP_BLOCK + 2, .blocks = 1};
+    uint8_t good[SEGMENT_HEADER_BYTES], bytes[SEGMENT_HEADER_BYTES];
+    make_file();
+    ck_assert_int_eq(file_make_segment(&f, &place, 16, 2, 70), BECK_OK);
+    ck_assert_int_eq(os_read(&f.os, good, sizeof good, place_at(&place)), BECK_OK);
+    for (int i = 0; i < 8; i++) {
+        struct segment_header h;
+        ck_assert_int_eq(segment_header_decode(good, &h), BECK_OK);
+        h.id += i == 0;
+        h.salt += i == 1;
+        h.topic += i == 2;
+        h.partition += i == 3;
+        h.base_offset += i == 4;
+        h.uuid[0] ^= i == 5;
+        segment_header_encode(&h, bytes);
+        bytes[30] ^= i == 6;
+        ck_assert_int_eq(os_write(&f.os, bytes, sizeof bytes, place_at(&place)), BECK_OK);
+        ck_assert_int_eq(file_repair_header(&f, &place, 16, 2, 70), BECK_OK);
+        ck_assert_int_eq(os_read(&f.os, bytes, sizeof bytes, place_at(&place)), BECK_OK);
+        ck_assert_mem_eq(bytes, good, sizeof good);
+    }
+    file_close(&f);
+}
+END_TEST
+
 START_TEST(zeros_are_written_just_where_asked)
 {
     static uint8_t bytes[200000];
@@ -399,6 +430,7 @@ Suite *suite(void)
     c = tcase_create("file");
     tcase_add_test(c, only_who_may_create_creates);
     tcase_add_test(c, segments_are_made_and_read_inside_their_bounds);
+    tcase_add_test(c, headers_are_repaired);
     tcase_add_test(c, zeros_are_written_just_where_asked);
     suite_add_tcase(s, c);
     return s;
