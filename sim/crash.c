@@ -108,7 +108,7 @@ struct actor { /* a process of a run */
     uint64_t ids[NAMES_MAX];
     int64_t poll_began, polled_at; /* us */
     bool admin;                    /* creates and deletes topics: one process does */
-    bool readonly; /* only reads, and follows the others */
+    bool readonly;                 /* only reads, and follows the others */
 };
 
 static void call_begins(void)

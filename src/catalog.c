@@ -80,7 +80,7 @@ static int apply_link(struct catalog *cat, const struct entry *e)
 {
     cat->spare = e->place;
     if (e->place.id == 0) return 0;
-    if (e->place.blocks > SEGMENT_BYTES_LIMIT / BLOCK_BYTES || e->place.id > OFFSET_MAX)
+    if (e->place.blocks > SEGMENT_BYTES_LIMIT / BLOCK_BYTES || e->place.id >= OFFSET_MAX)
         return err_set(BECK_CORRUPT, "catalog: linked segment %llu of %u blocks",
                        (unsigned long long)e->place.id, e->place.blocks);
     return chain_add(cat, &e->place);
@@ -108,18 +108,21 @@ static int frame_in_window(struct catalog *cat, const struct segment_place *plac
                            const uint8_t **data)
 {
     struct buf *w = &cat->window;
+    uint64_t left = place_bytes(place) < at->position ? 0 : place_bytes(place) - at->position;
     bool inside = place->id == cat->segment.id && w->size > 0 && at->position >= cat->window_from &&
                   at->position < cat->window_from + w->size;
     uint64_t want = WINDOW_BYTES;
     int rc;
     for (int tries = inside ? 0 : 1; tries < 3; tries++) {
         if (tries > 0) {
-            uint64_t there = place_bytes(place);
-            if ((rc = file_segment_there(cat->file, place, &there)) < 0) return rc;
-            uint64_t left = there < at->position ? 0 : there - at->position;
-            uint64_t bytes = min_u64(max_u64(want, WINDOW_BYTES), left);
             w->size = 0;
-            if (bytes == 0) return 0;
+            if (want > WINDOW_BYTES) { /* a frame claims that it is so large */
+                rc = file_segment_there(cat->file, place, place_bytes(place), &left);
+                if (rc < 0) return rc;
+                left = left < at->position ? 0 : left - at->position;
+                if (left == 0) return 0;
+            }
+            uint64_t bytes = min_u64(max_u64(want, WINDOW_BYTES), left);
             if ((rc = buf_reserve(w, (size_t)bytes)) < 0) return rc;
             if ((rc = file_read_segment(cat->file, place, at->position, w->data, (size_t)bytes)) <
                 0)
@@ -194,7 +197,7 @@ static int load_root(struct catalog *cat, const struct superblock *super)
     cat->root = cat->segment = *root;
     cat->spare.id = 0;
     cat->at = log_begin(super->root_base);
-    if (root->blocks > SEGMENT_BYTES_LIMIT / BLOCK_BYTES || root->id > OFFSET_MAX ||
+    if (root->blocks > SEGMENT_BYTES_LIMIT / BLOCK_BYTES || root->id >= OFFSET_MAX ||
         super->root_base > OFFSET_MAX)
         return err_set(BECK_CORRUPT, "catalog: root %llu of %u blocks",
                        (unsigned long long)root->id, root->blocks);
@@ -205,13 +208,10 @@ static int load_root(struct catalog *cat, const struct superblock *super)
 static int intact_behind(struct catalog *cat, const struct segment_place *place,
                          struct log_position at)
 {
-    uint64_t bytes = place_bytes(place);
-    int rc = file_segment_there(cat->file, place, &bytes);
-    if (rc < 0 || bytes == 0) return rc;
-    uint8_t *data = malloc((size_t)bytes);
-    if (data == NULL) return err_set(BECK_NOMEM, "out of memory");
-    rc = file_read_segment(cat->file, place, 0, data, (size_t)bytes);
-    if (rc == 0) rc = log_resync(place, &at, data, bytes, UINT64_MAX);
+    uint8_t *data;
+    uint64_t bytes;
+    int rc = file_copy_segment(cat->file, place, place_bytes(place), &data, &bytes);
+    if (data != NULL) rc = log_resync(place, &at, data, bytes, UINT64_MAX);
     free(data);
     return rc;
 }
@@ -673,7 +673,7 @@ int catalog_mark_unclean(struct catalog *cat)
 static int catalog_write_again(struct catalog *cat, const struct segment_place *place,
                                uint64_t from, uint64_t to)
 {
-    int rc = file_segment_there(cat->file, place, &to);
+    int rc = file_segment_there(cat->file, place, to, &to);
     if (rc < 0 || from >= to) return rc;
     uint8_t *data = malloc((size_t)(to - from));
     if (data == NULL) return err_set(BECK_NOMEM, "out of memory");

@@ -372,12 +372,34 @@ int file_read_segment(const struct file *f, const struct segment_place *place, u
                    place_at(place) + from);
 }
 
-int file_segment_there(const struct file *f, const struct segment_place *place, uint64_t *bytes)
+/* Nobody pays for a segment of 1 GiB of which the file has nothing. */
+int file_segment_there(const struct file *f, const struct segment_place *place, uint64_t end,
+                       uint64_t *bytes)
+{
+    uint64_t size;
+    *bytes = 0;
+    int rc = os_size(&f->os, &size);
+    if (rc < 0 || size <= place_at(place)) return rc;
+    end = min_u64(end, place_bytes(place));
+    *bytes = min_u64(end, size - place_at(place) + MESSAGE_BYTES_DEFAULT);
+    return 0;
+}
+
+int file_copy_segment(const struct file *f, const struct segment_place *place, uint64_t end,
+                      uint8_t **data, uint64_t *bytes)
 {
     uint64_t size = 0;
-    int rc = os_size(&f->os, &size);
-    uint64_t there = size > place_at(place) ? size - place_at(place) : 0;
-    *bytes = min_u64(*bytes, min_u64(there, place_bytes(place)));
+    *data = NULL;
+    int rc = file_segment_there(f, place, end, bytes);
+    if (rc == 0) rc = os_size(&f->os, &size);
+    if (rc < 0 || *bytes == 0) return rc;
+    *data = calloc(1, (size_t)*bytes);
+    if (*data == NULL) return err_set(BECK_NOMEM, "out of memory");
+    if (size > place_at(place))
+        rc = file_read_segment(f, place, 0, *data, (size_t)min_u64(*bytes, size - place_at(place)));
+    if (rc == 0) return 0;
+    free(*data);
+    *data = NULL;
     return rc;
 }
 

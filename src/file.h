@@ -61,10 +61,13 @@ BECK_PRIVATE int file_read_device(struct file *f, bool device);
 /* Bytes [from, from + bytes) of a segment. CORRUPT when they lie outside of it. */
 BECK_PRIVATE int file_read_segment(const struct file *f, const struct segment_place *place,
                                    uint64_t from, void *data, size_t bytes);
-/* How much of [0, bytes) of a segment lies inside of the file. What is missing reads as zeros, and
- * nobody shall pay for it because somebody claims that it is there. */
+/* How many of a segment's first `end` bytes can mean something: the file may end before, and then
+ * that is what it has of them, and the zeros behind it that its last frame may reach into. */
 BECK_PRIVATE int file_segment_there(const struct file *f, const struct segment_place *place,
-                                    uint64_t *bytes);
+                                    uint64_t end, uint64_t *bytes);
+/* A copy of those, to be freed. 0 and NULL: there are none. */
+BECK_PRIVATE int file_copy_segment(const struct file *f, const struct segment_place *place,
+                                   uint64_t end, uint8_t **data, uint64_t *bytes);
 /* A new segment: space, header. FULL. Its creator alone knows it. */
 BECK_PRIVATE int file_make_segment(struct file *f, const struct segment_place *place,
                                    uint64_t topic, uint32_t partition, uint64_t base_offset);

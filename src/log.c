@@ -74,8 +74,10 @@ int log_resync(const struct segment_place *place, struct log_position *at, const
     struct log_position try = {.next = at->next, .chained = false};
     struct log_frame found;
     uint64_t step;
-    for (uint64_t p = at->position + FRAME_ALIGN; p < end; p += step) {
+    for (uint64_t p = at->position + FRAME_ALIGN; p + FRAME_BYTES + BATCH_HEADER_BYTES <= end;
+         p += step) {
         step = FRAME_ALIGN;
+        if (LIKELY(get_le32(data + p) < BATCH_HEADER_BYTES)) continue; /* zeros, mostly */
         try.position = (uint32_t)p;
         if (!log_frame_at(place, &try, data + p, end - p, false, &found, NULL)) continue;
         /* A guard that is right over a batch that is not: a damaged frame. Stepping over all of it
@@ -161,13 +163,9 @@ int log_scan_segment(const struct file *f, const struct segment_place *place, ui
     scan->end = log_begin(base_offset);
     scan->max_timestamp = -1;
     scan->durable = durable;
-    int rc = file_segment_there(f, place, &end);
-    if (rc < 0 || end <= SEGMENT_HEADER_BYTES) return rc;
-
-    uint8_t *data = malloc((size_t)end);
-    if (data == NULL) return err_set(BECK_NOMEM, "out of memory");
-    rc = file_read_segment(f, place, 0, data, (size_t)end);
-    if (rc == 0) scan_bytes(place, data, end, base_offset, trust_all, scan);
+    uint8_t *data;
+    int rc = file_copy_segment(f, place, end, &data, &end);
+    if (data != NULL) scan_bytes(place, data, end, base_offset, trust_all, scan);
     free(data);
     return rc;
 }

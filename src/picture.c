@@ -392,9 +392,13 @@ static int apply_retire(struct picture *p, const struct segment_owner *owner, co
     struct partition_picture *part = &owner->topic->parts[owner->partition];
     struct segment *s = partition_segment(part, e->place.id);
     bool first = s == part->segments;
+    if (first && part->count > 1 && e->next_offset > s[1].base)
+        return err_set(BECK_CORRUPT, "catalog: segment %llu is retired up to offset %llu",
+                       (unsigned long long)e->place.id, (unsigned long long)e->next_offset);
     int rc = retire(p, s, owner->topic, owner->partition);
     if (rc < 0) return rc;
     forget_segment(p, part, e->place.id);
+    if (part->tail_segment == e->place.id) part->has_tail = false;
     if (first) part->start = max_u64(part->start, e->next_offset);
     if (part->count == 0) part->next = max_u64(part->next, e->next_offset);
     return 0;
@@ -438,7 +442,9 @@ static int apply_tail(struct picture *p, const struct entry *e)
 int picture_apply(struct picture *p, const struct entry *e)
 {
     struct segment_owner *owner;
-    if (e->place.id > OFFSET_MAX || e->topic > OFFSET_MAX || e->next_id > OFFSET_MAX ||
+    /* behind the highest id there must be a next one */
+    uint64_t topic_max = e->type == ENTRY_IDS ? OFFSET_MAX : OFFSET_MAX - 1;
+    if (e->place.id >= OFFSET_MAX || e->topic > topic_max || e->next_id > OFFSET_MAX ||
         e->base_offset > OFFSET_MAX || e->next_offset > OFFSET_MAX)
         return err_set(BECK_CORRUPT, "catalog: an id or offset is impossible");
     switch (e->type) {

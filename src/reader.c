@@ -12,6 +12,7 @@
  * that is gone (a gap, or the topic was deleted), or damage (a gap up to the next intact frame). */
 #include "reader.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "err.h"
@@ -168,10 +169,12 @@ static uint64_t frames_end(const struct reader *r)
 static int fetch(struct reader *r, uint64_t bytes)
 {
     uint64_t end = frames_end(r);
-    int rc = file_segment_there(r->cat->file, &r->segment.place, &end);
+    r->window.size = 0;
+    int rc = 0;
+    if (bytes > READ_CHUNK_BYTES) /* a frame claims that it is so large */
+        rc = file_segment_there(r->cat->file, &r->segment.place, end, &end);
     uint64_t left = r->at.position < end ? end - r->at.position : 0;
     bytes = min_u64(max_u64(bytes, READ_CHUNK_BYTES), left);
-    r->window.size = 0;
     if (rc == 0) rc = buf_reserve(&r->window, (size_t)bytes);
     if (rc == 0 && bytes > 0)
         rc = file_read_segment(r->cat->file, &r->segment.place, r->at.position, r->window.data,
@@ -248,26 +251,19 @@ static int leave_or_resync(struct reader *r, uint64_t visible)
         return 0;
     }
     struct log_position behind = r->at;
-    uint64_t limit = now.sealed ? now.next : visible, end = frames_end(r), held = end;
-    const uint8_t *data = r->map.data;
-    struct buf copy = {0};
-    if (r->pin == NO_PIN) {
-        rc = file_segment_there(r->cat->file, &r->segment.place, &held);
-        if (rc == 0) rc = buf_reserve(&copy, (size_t)held);
-        if (rc == 0)
-            rc = file_read_segment(r->cat->file, &r->segment.place, 0, copy.data, (size_t)held);
-        if (rc < 0) {
-            buf_free(&copy);
-            return rc;
-        }
-        data = copy.data;
-    }
-    uint64_t from = max_u64(r->next, r->at.next);
-    if (log_resync(&r->segment.place, &behind, data, held, limit))
+    uint64_t limit = now.sealed ? now.next : visible, end = frames_end(r);
+    uint64_t from = max_u64(r->next, r->at.next), bytes = end;
+    uint8_t *copy = NULL;
+    if (r->pin == NO_PIN)
+        rc = file_copy_segment(r->cat->file, &r->segment.place, end, &copy, &bytes);
+    if (rc < 0) return rc;
+    const uint8_t *data = r->pin == NO_PIN ? copy : r->map.data;
+    if (bytes > 0 && log_resync(&r->segment.place, &behind, data, bytes, limit))
         r->at = behind;
     else
-        r->at = (struct log_position){now.sealed ? (uint32_t)end : r->at.position, 0, limit, false};
-    buf_free(&copy);
+        r->at = (struct log_position){now.sealed ? (uint32_t)end : r->at.position, 0,
+                                      min_u64(limit, max_u64(visible, reader_visible(r))), false};
+    free(copy);
     r->window.size = 0;
     r->next = max_u64(r->next, r->at.next);
     if (r->at.next <= from) return 0; /* nothing that was still wanted is lost */

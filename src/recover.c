@@ -305,16 +305,16 @@ static int make_stable(struct recovery *r, const struct survivor *s)
 {
     struct file *f = r->cat->file;
     struct os_map map;
-    uint64_t end = s->end;
-    int rc = file_segment_there(f, &s->place, &end);
+    uint64_t end;
+    int rc = file_segment_there(f, &s->place, s->end, &end);
     if (rc < 0 || end == 0) return rc;
     rc = file_repair_header(f, &s->place, s->topic, s->partition, s->base);
     if (rc < 0 || !s->sync) return rc;
     if (r->residue != RESIDUE_NONE) {
-        uint8_t *data = malloc(end);
-        if (data == NULL) return err_set(BECK_NOMEM, "out of memory");
-        rc = file_read_segment(f, &s->place, 0, data, end);
-        if (rc == 0) rc = os_write(&f->os, data, end, place_at(&s->place));
+        uint8_t *data;
+        uint64_t bytes;
+        rc = file_copy_segment(f, &s->place, s->end, &data, &bytes);
+        if (data != NULL) rc = os_write(&f->os, data, (size_t)bytes, place_at(&s->place));
         free(data);
     }
     if (rc == 0) rc = os_map(&f->os, place_at(&s->place), end, true, &map);

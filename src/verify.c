@@ -28,6 +28,7 @@ struct check {
     int failed; /* the check itself */
     const char *topic;
     uint32_t partition;
+    struct tail tail; /* of the partition, as its TAIL entry says; segment 0 = none */
 };
 
 static void report(struct check *c, const char *format, ...) PRINTF_LIKE(2, 3);
@@ -101,10 +102,20 @@ static void check_records(struct check *c, const struct segment *s, const struct
     c->sum.bytes += f->batch.bytes;
 }
 
+/* Who appends next goes on where the TAIL says, behind the frame it names. */
+static void check_tail(struct check *c, const struct segment *s, const struct log_position *at)
+{
+    if (s->sealed || c->tail.segment != s->place.id || c->tail.next != at->next) return;
+    if (at->position != c->tail.position || at->chain != c->tail.chain)
+        report(c, "topic %s:%u: segment %llu ends at %u, which its tail in the catalog denies",
+               c->topic, c->partition, (unsigned long long)s->place.id, at->position);
+}
+
 /* Walk the frames of one segment up to offset `limit`. */
 static void check_frames(struct check *c, const struct segment *s, const uint8_t *data,
                          uint64_t end, uint64_t limit)
 {
+    bool whole = true;
     struct log_position at = log_begin(s->base);
     struct log_frame found;
     char which[ERR_RECORDS_BYTES];
@@ -116,6 +127,7 @@ static void check_frames(struct check *c, const struct segment *s, const uint8_t
             log_advance(&at, &found);
             continue;
         }
+        whole = false;
         uint64_t from = at.next, byte = place_at(&s->place) + at.position;
         if (left == 0 || !log_resync(&s->place, &at, data, end, limit)) at.next = limit;
         if (at.next > from)
@@ -128,33 +140,29 @@ static void check_frames(struct check *c, const struct segment *s, const uint8_t
     if (!c->stopped && s->sealed && at.position < s->end)
         report(c, "topic %s:%u: segment %llu ends at %u instead of %u", c->topic, c->partition,
                (unsigned long long)s->place.id, at.position, s->end);
+    if (!c->stopped && whole) check_tail(c, s, &at);
 }
 
 static int check_segment(struct check *c, const struct segment *s, uint64_t limit)
 {
-    uint64_t size, end = s->sealed ? s->end : place_bytes(&s->place);
-    int rc = os_size(&c->db->file.os, &size);
+    uint64_t end = s->sealed ? s->end : place_bytes(&s->place);
+    uint8_t *data;
+    int rc = file_copy_segment(&c->db->file, &s->place, end, &data, &end);
     if (rc < 0) return rc;
-    if (size < place_at(&s->place) + SEGMENT_HEADER_BYTES) {
+    if (end < SEGMENT_HEADER_BYTES) {
+        free(data);
         report(c, "topic %s:%u: segment %llu lies behind the end of the file", c->topic,
                c->partition, (unsigned long long)s->place.id);
         return 0;
     }
-    end = max_u64(min_u64(end, size - place_at(&s->place)), SEGMENT_HEADER_BYTES);
-    uint8_t *data = malloc((size_t)end);
-    if (data == NULL) return err_set(BECK_NOMEM, "out of memory");
-    rc = file_read_segment(&c->db->file, &s->place, 0, data, (size_t)end);
-    if (rc == 0) {
-        check_header(c, s, data);
-        check_frames(c, s, data, end, s->sealed ? s->next : limit);
-        if (s->index_at != 0 && !index_valid(&c->db->file, &s->place, s->index_at, s->index_bytes))
-            report(c,
-                   "topic %s:%u: index of segment %llu at byte %llu is damaged (it is only a help)",
-                   c->topic, c->partition, (unsigned long long)s->place.id,
-                   (unsigned long long)(place_at(&s->place) + s->index_at));
-        c->sum.segments++;
-        if (c->failed < 0) rc = err_set(c->failed, "out of memory");
-    }
+    check_header(c, s, data);
+    check_frames(c, s, data, end, s->sealed ? s->next : limit);
+    if (s->index_at != 0 && !index_valid(&c->db->file, &s->place, s->index_at, s->index_bytes))
+        report(c, "topic %s:%u: index of segment %llu at byte %llu is damaged (it is only a help)",
+               c->topic, c->partition, (unsigned long long)s->place.id,
+               (unsigned long long)(place_at(&s->place) + s->index_at));
+    c->sum.segments++;
+    if (c->failed < 0) rc = err_set(c->failed, "out of memory");
     free(data);
     if (c->progress != NULL) c->progress(c->context, c->sum.bytes, c->total);
     return rc;
@@ -177,10 +185,11 @@ static int judge(struct check *c, uint64_t topic, uint32_t index, uint64_t segme
     return 0;
 }
 
-/* The segments of a partition, copied: others may go on meanwhile. */
-static int copy_segments(struct beck *db, uint64_t topic, uint32_t index, struct segment **list,
+/* The segments of a partition, copied, and its TAIL: others may go on meanwhile. */
+static int copy_segments(struct check *c, uint64_t topic, uint32_t index, struct segment **list,
                          uint32_t *count)
 {
+    struct beck *db = c->db;
     int rc = 0;
     *list = NULL;
     *count = 0;
@@ -192,6 +201,12 @@ static int copy_segments(struct beck *db, uint64_t topic, uint32_t index, struct
             rc = err_set(BECK_NOMEM, "out of memory");
         else
             memcpy(*list, part->segments, (*count = part->count) * sizeof **list);
+    }
+    c->tail.segment = part != NULL && part->has_tail ? part->tail_segment : 0;
+    if (c->tail.segment != 0) {
+        c->tail.next = part->next;
+        c->tail.position = part->tail_end;
+        c->tail.chain = part->tail_chain;
     }
     pthread_mutex_unlock(&db->cat.mutex);
     return rc;
@@ -207,7 +222,7 @@ static int check_partition(struct check *c, uint64_t topic, uint32_t index)
     if (rc < 0) return rc == BECK_NOT_FOUND ? 0 : rc;
     uint64_t visible = atomic_load(&ref.ro->visible);
     if ((rc = db_refresh(c->db)) < 0) return rc;
-    if ((rc = copy_segments(c->db, topic, index, &list, &count)) < 0) return rc;
+    if ((rc = copy_segments(c, topic, index, &list, &count)) < 0) return rc;
     c->partition = index;
     for (uint32_t i = 0; rc == 0 && i < count && !c->stopped; i++) {
         uint64_t before = i == 0 ? list[i].base : list[i - 1].next;

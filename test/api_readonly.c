@@ -434,6 +434,44 @@ START_TEST(threads_share_a_handle)
 }
 END_TEST
 
+/* A sealed segment of an `os` topic of which only the first records were synced. */
+static int die_behind_a_roll(const char *name)
+{
+    beck *db = NULL;
+    if (beck_open(name, NULL, &db) < 0) return 1;
+    beck_topic *topic = os_topic(db, "os", 1, 16384);
+    for (uint64_t i = 0; i < 9; i++) {
+        if (append_filled(topic, 0, 3000, i, NULL) < 0) return 2;
+        if (i == 1 && beck_sync(db) < 0) return 3;
+    }
+    return 0;
+}
+
+/* The page cache was lost with it: the partition ends where it was stable, and so does the gap. */
+START_TEST(gap_of_a_cut_segment_ends_with_the_partition)
+{
+    size_t size, at = 229376;
+    const beck_record *records;
+    size_t count;
+    beck_event_info event = {.size = sizeof event};
+    ck_assert_int_eq(in_child(die_behind_a_roll, path_in(test_folder(), "died.beck")), 0);
+    uint8_t *bytes = file_content(path_in(test_folder(), "died.beck"), &size);
+    while (memcmp(bytes + at, "beckseg1", 8) != 0 || bytes[at + 32] < 16) at += 16384;
+    memset(bytes + at + 64, 0, 16384 - 64);
+    file_make(path(), bytes, size); /* another inode: not trusted */
+    free(bytes);
+    beck *db = open_readonly(path());
+    ck_assert_int_eq(end_offset(db, "os", 0), 2);
+    beck_consumer *consumer = consume(db, "os", BECK_START_BEGINNING, 0);
+    GIVES(EVENT, db, beck_poll(consumer, 10, 0, &records, &count));
+    OK(db, beck_event(consumer, &event));
+    ck_assert_int_eq(event.from, 0);
+    ck_assert_int_eq(event.to, 2);
+    poll_none(db, consumer);
+    OK(db, beck_close(db));
+}
+END_TEST
+
 Suite *suite(void)
 {
     Suite *s = suite_create("api_readonly");
@@ -450,6 +488,7 @@ Suite *suite(void)
     c = tcase_create("crashes");
     tcase_add_test(c, file_of_a_killed_writer);
     tcase_add_test(c, outlives_killed_writers);
+    tcase_add_test(c, gap_of_a_cut_segment_ends_with_the_partition);
     suite_add_tcase(s, c);
 
     c = tcase_create("obstacles");

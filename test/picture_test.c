@@ -153,6 +153,11 @@ START_TEST(ids_are_never_given_twice)
     ck_assert_int_eq(free_segment(30), BECK_OK);
     ck_assert_uint_eq(p.next_topic, T2 + 1);
     ck_assert_uint_eq(p.next_segment, 31);
+    /* The last one would leave no next. */
+    ck_assert_int_eq(topic(OFFSET_MAX, "last", 1, ""), BECK_CORRUPT);
+    ck_assert_int_eq(topic(T2 + 1, "u", 1, ""), BECK_OK);
+    ck_assert_int_eq(add(OFFSET_MAX, T2 + 1, 0, 0, 1), BECK_CORRUPT);
+    ck_assert_int_eq(delete_topic(T2 + 1), BECK_OK);
     const struct entry ids = {.type = ENTRY_IDS, .topic = 900, .next_id = 800};
     const struct entry lower = {.type = ENTRY_IDS, .topic = 20, .next_id = 20};
     ck_assert_int_eq(apply(ids), BECK_OK);
@@ -267,12 +272,12 @@ START_TEST(impossible_numbers_are_refused)
     ck_assert_int_eq(topic(T1, "t", 1, ""), BECK_OK);
     const struct entry good = {.type = ENTRY_ADD,
                                .topic = T1,
-                               .place = {.id = OFFSET_MAX, .block = HEAP_BLOCK, .blocks = 1},
+                               .place = {.id = OFFSET_MAX - 1, .block = HEAP_BLOCK, .blocks = 1},
                                .base_offset = OFFSET_MAX};
     struct entry bad[8];
     for (int i = 0; i < 8; i++) bad[i] = good;
-    bad[0].place.id = OFFSET_MAX + 1;
-    bad[1].topic = OFFSET_MAX + 1;
+    bad[0].place.id = OFFSET_MAX; /* behind it there must be a next one */
+    bad[1].topic = OFFSET_MAX;
     bad[2].next_id = OFFSET_MAX + 1;
     bad[3].base_offset = OFFSET_MAX + 1;
     bad[4].next_offset = OFFSET_MAX + 1;
@@ -285,7 +290,7 @@ START_TEST(impossible_numbers_are_refused)
     ck_assert_int_eq(apply(good), BECK_OK);
     const struct entry ids = {.type = ENTRY_IDS, .topic = OFFSET_MAX, .next_id = OFFSET_MAX};
     ck_assert_int_eq(apply(ids), BECK_OK);
-    ck_assert_int_eq(seal(OFFSET_MAX, OFFSET_MAX, 1), BECK_OK);
+    ck_assert_int_eq(seal(OFFSET_MAX - 1, OFFSET_MAX, 1), BECK_OK);
     struct entry large = good;
     large.place.id = 7;
     large.place.block += 1;
@@ -328,6 +333,7 @@ START_TEST(retired_segments_leave_and_are_freed_once)
     ck_assert_int_eq(add(3, T1, 0, 0, 1), BECK_OK);
     ck_assert_int_eq(seal(3, 10, 1), BECK_OK);
     ck_assert_int_eq(add(4, T1, 10, 1, 1), BECK_OK);
+    ck_assert_int_eq(retire(3, 11), BECK_CORRUPT); /* it would begin behind what follows */
     ck_assert_int_eq(retire(3, 10), BECK_OK);
     const struct partition_picture *part = picture_partition(&p, T1, 0);
     ck_assert_uint_eq(part->start, 10);
@@ -436,6 +442,22 @@ static void expect_same_partition(const struct partition_picture *a,
     }
 }
 
+START_TEST(a_snapshot_names_no_segment_that_is_gone)
+{
+    ck_assert_int_eq(topic(T1, "t", 1, ""), BECK_OK);
+    ck_assert_int_eq(add(5, T1, 0, 0, 1), BECK_OK);
+    ck_assert_int_eq(tail(T1, 5, 20, 320), BECK_OK);
+    ck_assert_int_eq(retire(5, 20), BECK_OK);
+    ck_assert_int_eq(free_segment(5), BECK_OK);
+    ck_assert_int_eq(picture_each_entry(&p, take, NULL), BECK_OK);
+    picture_free(&p);
+    for (size_t i = 0; i < taken_count; i++) ck_assert_int_eq(apply(taken[i]), BECK_OK);
+    ck_assert_uint_eq(picture_partition(&p, T1, 0)->next, 20);
+    picture_free(&p);
+    free(taken);
+}
+END_TEST
+
 START_TEST(a_snapshot_says_the_same)
 {
     ck_assert_int_eq(topic(T1, "t", 2, "sync=os"), BECK_OK);
@@ -495,6 +517,7 @@ Suite *suite(void)
     tcase_add_test(c, a_tail_holds_until_the_partition_goes_on);
     suite_add_tcase(s, c);
     c = tcase_create("snapshot");
+    tcase_add_test(c, a_snapshot_names_no_segment_that_is_gone);
     tcase_add_test(c, a_snapshot_says_the_same);
     suite_add_tcase(s, c);
     return s;

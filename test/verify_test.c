@@ -1,14 +1,11 @@
 /* verify_test.c -- what a check finds in a file that lies, and what it does not say */
 #include "verify.h"
 
-#include <string.h>
-#include <unistd.h>
-
+#include "api_help.h"
 #include "bytes.h"
 #include "crc32c.h"
 #include "db.h"
 #include "index.h"
-#include "test.h"
 
 #define TOPIC TOPIC_USER_FIRST
 #define BATCH_CRC_AT 17
@@ -21,12 +18,12 @@ static beck_topic *topic;
 static void make_topic(void)
 {
     static const char value[2000];
-    static char path[4096];
+    static char name[4096];
     const beck_options options = {.size = sizeof options, .flags = BECK_OPEN_FORCE};
     const beck_topic_config config = {
         .size = sizeof config, .sync = BECK_SYNC_OS, .segment_bytes = 4 * BLOCK_BYTES};
-    snprintf(path, sizeof path, "%s/verify-%d", test_folder(), (int)getpid());
-    ck_assert_int_eq(beck_open(path, &options, &db), BECK_OK);
+    snprintf(name, sizeof name, "%s/verify-%d", test_folder(), (int)getpid());
+    ck_assert_int_eq(beck_open(name, &options, &db), BECK_OK);
     ck_assert_int_eq(beck_topic_open(db, "t", &config, &topic), BECK_OK);
     for (int i = 0; i < 20; i++) {
         const beck_record r[3] = {{.value = value, .value_size = 700},
@@ -339,6 +336,60 @@ START_TEST(a_deleted_topic_is_no_finding)
 }
 END_TEST
 
+/* ---- Tails ---- */
+
+/* The last frame of the file's only topic gets another guard, a right one. */
+static void change_last_guard(const char *name)
+{
+    size_t size, at = HEAP_AT, last = 0;
+    uint8_t *bytes = file_content(name, &size);
+    struct segment_header h = {0};
+    while (segment_header_decode(bytes + at, &h) < 0 || h.topic < TOPIC_USER_FIRST)
+        at += BLOCK_BYTES;
+    struct segment_place place = {h.id, h.salt, (uint32_t)(at / BLOCK_BYTES), h.blocks};
+    struct frame f;
+    for (size_t pos = SEGMENT_HEADER_BYTES;; pos += frame_span(f.length)) {
+        frame_decode(bytes + at + pos, &f);
+        if (f.length == 0) break;
+        last = pos;
+    }
+    ck_assert_uint_gt(last, SEGMENT_HEADER_BYTES);
+    frame_decode(bytes + at + last, &f);
+    f.stable = f.stable == 0;
+    f.guard = frame_guard(&place, (uint32_t)last, &f, bytes + at + last + FRAME_BYTES);
+    frame_encode(&f, bytes + at + last);
+    file_make(name, bytes, size);
+    free(bytes);
+}
+
+static int keep(void *context, const char *finding)
+{
+    snprintf(context, 200, "%s", finding);
+    return 0;
+}
+
+/* Whoever appends would chain his frame to one that is not there, and no reader would find it. */
+START_TEST(tail_that_names_another_frame)
+{
+    char finding[200] = "";
+    db = open_db(path());
+    topic = os_topic(db, "os", 1, 0);
+    OK(db, append_text(topic, 0, "one"));
+    OK(db, append_text(topic, 0, "two"));
+    OK(db, beck_close(db));
+    db = open_readonly(path());
+    OK(db, beck_check(db, NULL, NULL, NULL, NULL));
+    OK(db, beck_close(db));
+
+    change_last_guard(path());
+    db = open_readonly(path());
+    GIVES(CORRUPT, db, beck_check(db, keep, NULL, finding, NULL));
+    ck_assert_ptr_nonnull(strstr(finding, "os:0"));
+    ck_assert_ptr_nonnull(strstr(finding, "tail"));
+    OK(db, beck_close(db));
+}
+END_TEST
+
 Suite *suite(void)
 {
     Suite *s = suite_create("verify");
@@ -348,6 +399,7 @@ Suite *suite(void)
     tcase_add_test(c, what_a_seal_says_is_compared);
     tcase_add_test(c, what_is_missing_at_the_end_is_found);
     tcase_add_test(c, a_damaged_index_is_found);
+    tcase_add_test(c, tail_that_names_another_frame);
     tcase_add_loop_test(c, a_batch_that_contradicts_itself, 0, 2);
     suite_add_tcase(s, c);
     c = tcase_create("others");
