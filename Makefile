@@ -53,10 +53,16 @@ DEV := $(BASE) $(WERROR) -Og -DBECK_DEBUG $(if $(TINY),-DBECK_TINY)
 ifneq ($(SAN),)
 DEV += -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
 endif
-FLAVOUR := $(or $(subst $(comma),+,$(SAN)),plain)$(if $(TINY),-tiny)
+# An assertion is no decision of the code; whoever ends at once still writes what was counted.
+ifneq ($(COVER),)
+DEV := $(BASE) $(WERROR) -O0 -DBECK_COVER --coverage -fprofile-update=atomic \
+    -Wl,-u,__wrap__exit $(foreach f,_exit kill raise,-Wl,--wrap=$f)
+endif
+FLAVOUR := $(or $(subst $(comma),+,$(SAN)),$(if $(COVER),cover,plain))$(if $(TINY),-tiny)
 OUT := $(BUILD)/$(notdir $(firstword $(CC)))-$(FLAVOUR)
 
-MODULES ?= $(shell sed -n 's/^[0-9][0-9]* *\([a-z0-9_]*\) .*/\1/p' src/LAYERS)
+ALL_MODULES := $(shell sed -n 's/^[0-9][0-9]* *\([a-z0-9_]*\) .*/\1/p' src/LAYERS)
+MODULES ?= $(ALL_MODULES)
 DEV_OBJECTS := $(patsubst src/%.c,$(OUT)/%.o,$(wildcard $(MODULES:%=src/%.c)))
 SHELL_OBJECTS := $(patsubst shell/%.c,$(BUILD)/shell/%.o,$(wildcard shell/*.c))
 BENCH_OBJECTS := $(patsubst bench/%.c,$(BUILD)/bench/%.o,$(wildcard bench/*.c))

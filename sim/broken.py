@@ -56,16 +56,16 @@ BROKEN = [
     ("frame-says-stable", "partition",
      "log_stable_field(stable, p->base)", "log_stable_field(tail->next + (stable & 0), p->base)"),
     # recovery
-    ("recovery-unsynced", "recover", "rc = os_map_sync(&map, 0, min_u64(s->end, map.bytes));", ""),
+    ("recovery-unsynced", "recover", "    rc = os_map_sync(&map, 0, end);\n", ""),
     ("append-to-a-cut-segment", "recover",
-     "        r->ends[i].tail.segment = 0;\n"
-     "        r->ends[i].tail.position = r->ends[i].tail.chain = r->ends[i].tail.zeroed = 0;",
+     "        at += n;\n    }\n",
+     "        at += n;\n    }\n    for (size_t i = 0; rc == 0 && i < r->count; i++) {\n"
      "        r->ends[i].tail.segment = r->ends[i].tail.next ? r->entries[0].place.id : 0;\n"
-     "        r->ends[i].tail.position = SEGMENT_HEADER_BYTES;"),
+     "        r->ends[i].tail.position = SEGMENT_HEADER_BYTES;\n    }\n"),
     ("cut-not-sealed", "recover",
      "    if (rc == 0) rc = seal_at(r, s, found, max_timestamp, out->stable); /* [V2] [V3] */", ""),
     ("header-not-repaired", "recover",
-     "int rc = file_repair_header(f, &s->place, s->topic, s->partition, s->base);", "int rc = 0;"),
+     "rc = file_repair_header(f, &s->place, s->topic, s->partition, s->base);", "rc = 0;"),
     ("behind-the-cut-stays", "recover",
      "int rc = retire_behind(r, t, index, part, at + 1, found->end.next);",
      "int rc = 0; (void)retire_behind; (void)index;"),
@@ -78,19 +78,17 @@ BROKEN = [
     ("residue-ignored", "coord", "            if (atomic_load(&slots[i].intent) != 0) "
      "*residue = RESIDUE_INTENT;", "            (void)slots;"),
     ("poison-forgotten", "coord",
-     "if (atomic_load(&h->poison) != 0 || atomic_load(&h->building) == BUILDING_POISONED)",
-     "if (0)"),
+     "        if (atomic_load(&h->poison) != 0 || building == BUILDING_POISONED ||\n",
+     "        if (0 && building == BUILDING_POISONED ||\n"),
     # catalog and superblocks
     ("catalog-unsynced", "catalog",
      "    rc = os_write_stable(&cat->file->os, bytes, count, place_at(place) + from);",
      "    rc = os_write(&cat->file->os, bytes, count, place_at(place) + from);"),
     ("root-flips-before-its-content", "catalog",
-     "if (rc == 0) rc = write_stable(cat, &s->place, SEGMENT_HEADER_BYTES, s->out.data, "
-     "s->out.size);\n    if (rc < 0) return rc;\n    coord_sync_begin(cat->coord);\n"
-     "    rc = os_sync(&cat->file->os);",
-     "if (rc == 0) rc = os_write(&cat->file->os, s->out.data, s->out.size, place_at(&s->place) + "
-     "SEGMENT_HEADER_BYTES);\n    if (rc < 0) return rc;\n    coord_sync_begin(cat->coord);\n"
-     "    rc = 0;"),
+     "    if (rc == 0) rc = write_stable(cat, &s->place, SEGMENT_HEADER_BYTES, s->out.data, "
+     "s->out.size);\n",
+     "    if (rc == 0) rc = os_write(&cat->file->os, s->out.data, s->out.size, place_at(&s->place) + "
+     "SEGMENT_HEADER_BYTES);\n#define os_sync(file) 0\n"),
     ("superblocks-at-once", "file",
      "    return os_write_stable(&f->os, bytes, SUPER_BYTES, copy == 0 ? SUPER_A_AT : SUPER_B_AT);",
      "    return os_write(&f->os, bytes, SUPER_BYTES, copy == 0 ? SUPER_A_AT : SUPER_B_AT);"),

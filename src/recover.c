@@ -156,13 +156,11 @@ struct knowledge {
 static int learn(struct recovery *r, const struct partition_picture *part, struct knowledge *k)
 {
     struct log_scan found;
-    bool whole = true; /* so far every segment is known to be stable */
     k->durable = k->proved = part->has_tail ? part->next : 0;
     for (uint32_t i = 0; i < part->count; i++) {
         const struct segment *s = &part->segments[i];
         if (s->sealed) k->durable = max_u64(k->durable, s->stable);
-        if (s->sealed && whole) k->proved = max_u64(k->proved, s->stable);
-        if (!s->sealed || s->stable < s->next) whole = false;
+        if (s->sealed) k->proved = max_u64(k->proved, s->stable);
         if (!must_scan(r, s)) continue;
         int rc = scan(r, s, k->durable, &found);
         if (rc < 0) return rc;
@@ -172,7 +170,7 @@ static int learn(struct recovery *r, const struct partition_picture *part, struc
     return 0;
 }
 
-/* A sealed segment that was walked and is whole. */
+/* A sealed segment that is whole: it was walked, or the page cache was never lost. */
 static int keep_sealed(struct recovery *r, const struct topic_picture *t, uint32_t index,
                        const struct segment *s)
 {
@@ -211,18 +209,22 @@ static int partition_end(struct recovery *r, const struct topic_picture *t, uint
         t->id, index, {.next = part->next, .max_timestamp = part->max_timestamp}, k.proved, 0};
     for (uint32_t i = 0; rc == 0 && i < part->count && !ended; i++) {
         const struct segment *s = &part->segments[i];
-        if (!must_scan(r, s)) continue;
+        if (!must_scan(r, s)) {
+            if (s->stable < s->next && makes_stable(r, t)) rc = keep_sealed(r, t, index, s);
+            continue;
+        }
         if ((rc = scan(r, s, k.durable, &found)) < 0) return rc;
         report_scan(r, t, index, s, &found);
-        if ((!s->sealed || s->next > k.durable) && found.end.next < k.durable) {
+        uint64_t due = s->sealed ? min_u64(s->next, k.durable) : k.durable;
+        if (found.end.next < due) {
             /* The end itself is damaged: what is durable stays counted, and reads as a gap. [V1] */
             say(r, "topic %s:%u: %s damaged, at byte %llu of the file", t->name, index,
-                err_records(which, found.end.next, k.durable),
+                err_records(which, found.end.next, due),
                 (unsigned long long)(place_at(&s->place) + found.end.position));
-            found.end.next = k.durable;
+            found.end.next = due;
             found.gaps++;
         }
-        ended = !s->sealed || (found.end.next < s->next && s->next > k.durable);
+        ended = !s->sealed || found.end.next < s->next;
         rc = ended ? end_in(r, t, index, i, &found, out) : keep_sealed(r, t, index, s);
     }
     out->stable = makes_stable(r, t) ? out->tail.next : min_u64(out->stable, out->tail.next);
@@ -335,10 +337,6 @@ int recover_apply(struct recovery *r)
         size_t n = (size_t)min_u64(r->entry_count - at, ENTRIES_AT_ONCE);
         rc = catalog_append(r->cat, r->entries + at, n);
         at += n;
-    }
-    for (size_t i = 0; rc == 0 && i < r->count; i++) {
-        r->ends[i].tail.segment = 0;
-        r->ends[i].tail.position = r->ends[i].tail.chain = r->ends[i].tail.zeroed = 0;
     }
     return rc;
 }

@@ -2,6 +2,7 @@
 #include "catalog.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -92,6 +93,18 @@ ssize_t pwrite(int fd, const void *data, size_t bytes, off_t at)
     return syscall(SYS_pwrite64, fd, data, bytes, at);
 }
 
+/* No block can be had. */
+static bool no_room;
+
+int fallocate(int fd, int mode, off_t at, off_t bytes)
+{
+    if (no_room) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return (int)syscall(SYS_fallocate, fd, mode, at, bytes);
+}
+
 /* ---- Two handles ---- */
 
 START_TEST(news_reach_the_other_handle)
@@ -124,6 +137,27 @@ START_TEST(the_lock_brings_the_picture_up_to_date)
     ck_assert_uint_eq(second.blocks, 1);
     ck_assert_uint_eq(first.id, b->cat.picture.next_segment);
     ck_assert_uint_eq(first.id, second.id); /* nothing was taken yet */
+    ck_assert_uint_gt(first.id,
+                      b->cat.segment.id); /* ids are never used again, the log's own too */
+    ck_assert_uint_gt(first.id, b->cat.spare.id);
+    catalog_unlock(&b->cat);
+    ck_assert_int_eq(beck_close(b), BECK_OK);
+    ck_assert_int_eq(beck_close(a), BECK_OK);
+}
+END_TEST
+
+/* Who only looks does not wait for the lock; and no place is larger than a segment may be. */
+START_TEST(who_tries_does_not_wait)
+{
+    struct beck *a = open_db(), *b = open_db();
+    struct segment_place place;
+    ck_assert_int_eq(catalog_lock(&a->cat), BECK_OK);
+    ck_assert_int_eq(catalog_try_lock(&b->cat), BECK_BUSY);
+    ck_assert_int_eq(catalog_place(&a->cat, SEGMENT_BYTES_LIMIT + BLOCK_BYTES, &place), BECK_OK);
+    ck_assert_int_eq(catalog_place(&a->cat, SEGMENT_BYTES_LIMIT + BLOCK_BYTES + 1, &place),
+                     BECK_LIMIT);
+    catalog_unlock(&a->cat);
+    ck_assert_int_eq(catalog_try_lock(&b->cat), BECK_OK);
     catalog_unlock(&b->cat);
     ck_assert_int_eq(beck_close(b), BECK_OK);
     ck_assert_int_eq(beck_close(a), BECK_OK);
@@ -207,6 +241,43 @@ START_TEST(deleting_works_however_long_the_disk_is_full)
     ck_assert_int_eq(beck_topic_open(db, "again", NULL, &topic), BECK_OK);
     ck_assert_int_eq(beck_append(topic, &record, NULL), BECK_OK);
     ck_assert_int_eq(beck_close(db), BECK_OK);
+}
+END_TEST
+
+static uint32_t state_of(struct beck *db)
+{
+    struct superblock super;
+    ck_assert_int_eq(file_read_super(&db->file, &super), 1);
+    return super.state;
+}
+
+/* [O2] The clean mark goes before the first change of the catalog; and when it cannot be taken away
+ * nothing is changed, and nobody may go on. */
+START_TEST(the_clean_mark_goes_first)
+{
+    beck_topic_config more = {.size = sizeof more, .flush_ms = 77};
+    struct beck *db = open_db();
+    ck_assert_int_eq(beck_topic_create(db, "t", NULL), BECK_OK);
+    ck_assert_int_eq(beck_close(db), BECK_OK);
+    db = open_db();
+    ck_assert_uint_eq(state_of(db), SUPER_CLEAN);
+    uint64_t before = visible_now(db);
+    ck_assert_int_eq(beck_topic_alter(db, "t", &more), BECK_OK);
+    ck_assert_uint_eq(state_of(db), SUPER_UNCLEAN);
+    ck_assert_uint_eq(visible_now(db), before + 1);
+    ck_assert_int_eq(beck_close(db), BECK_OK);
+
+    db = open_db();
+    ck_assert_uint_eq(state_of(db), SUPER_CLEAN);
+    before = visible_now(db);
+    more.flush_ms = 88;
+    seam.fail = seam.calls + 1;
+    ck_assert_int_lt(beck_topic_alter(db, "t", &more), 0);
+    seam.fail = 0;
+    ck_assert_uint_eq(visible_now(db), before);
+    ck_assert_int_eq(coord_check_poison(&db->coord), BECK_POISONED);
+    ck_assert_int_eq(beck_topic_alter(db, "t", &more), BECK_POISONED);
+    (void)beck_close(db);
 }
 END_TEST
 
@@ -418,6 +489,55 @@ static void fill(struct beck *db)
     catalog_unlock(&db->cat);
 }
 
+/* A batch that needs more than the spare gets a segment of its own size. */
+START_TEST(a_batch_larger_than_the_spare)
+{
+    enum { MANY = 4000 };
+    static struct entry entries[MANY];
+    struct beck *a = open_db(), *b = open_db();
+    ck_assert_int_eq(beck_topic_create(a, "t", NULL), BECK_OK);
+    for (size_t i = 0; i < MANY; i++)
+        entries[i] = (struct entry){.type = ENTRY_IDS, .topic = 100, .next_id = 1000 + i};
+    ck_assert_int_eq(catalog_lock(&a->cat), BECK_OK);
+    uint64_t spare = a->cat.spare.id, before = place_bytes(&a->cat.spare);
+    ck_assert_int_eq(catalog_append(&a->cat, entries, MANY), BECK_OK);
+    ck_assert_uint_ne(a->cat.segment.id, spare);
+    ck_assert_uint_gt(place_bytes(&a->cat.segment), before);
+    ck_assert_uint_lt(a->cat.at.position, place_bytes(&a->cat.segment));
+    ck_assert_uint_eq(a->cat.picture.next_segment, 1000 + MANY - 1);
+    catalog_unlock(&a->cat);
+    ck_assert_int_eq(beck_topic_create(b, "u", NULL), BECK_OK);
+    ck_assert(knows(a, "u") && knows(b, "t"));
+    ck_assert_int_eq(load_again(a), BECK_OK);
+    ck_assert_int_eq(beck_close(b), BECK_OK);
+    ck_assert_int_eq(beck_close(a), BECK_OK);
+}
+END_TEST
+
+/* Where no spare can be had the log moves on all the same; later it gets one. */
+START_TEST(the_log_goes_on_without_a_spare)
+{
+    struct beck *a = open_db(), *b = open_db();
+    ck_assert_int_eq(beck_topic_create(a, "t", NULL), BECK_OK);
+    uint64_t segment = a->cat.segment.id;
+    no_room = true;
+    while (a->cat.segment.id == segment) fill(a);
+    ck_assert_uint_eq(a->cat.spare.id, 0);
+    ck_assert_int_eq(beck_topic_delete(a, "t"), BECK_OK);
+    ck_assert(!knows(b, "t"));
+    ck_assert_int_eq(load_again(a), BECK_OK);
+    no_room = false;
+    segment = a->cat.segment.id;
+    while (b->cat.segment.id == segment) fill(b);
+    ck_assert_uint_ne(b->cat.spare.id, 0);
+    ck_assert_int_eq(beck_topic_create(a, "u", NULL), BECK_OK);
+    ck_assert(knows(b, "u"));
+    ck_assert_int_eq(load_again(a), BECK_OK);
+    ck_assert_int_eq(beck_close(b), BECK_OK);
+    ck_assert_int_eq(beck_close(a), BECK_OK);
+}
+END_TEST
+
 /* Topics [from, to), with much between them; each is deleted when `alive` more were made. */
 static void live(struct beck *db, unsigned from, unsigned to, unsigned alive)
 {
@@ -451,6 +571,8 @@ START_TEST(the_catalog_moves_on_from_segment_to_segment)
     for (unsigned i = 0; i < 3; i++) {
         live(a, i, i + 1, 10);
         moved |= a->cat.segment.id != a->cat.root.id;
+        ck_assert_uint_ne(a->cat.spare.id, 0); /* always: deleting needs no other space */
+        ck_assert_uint_ne(a->cat.spare.id, a->cat.segment.id);
     }
     ck_assert(moved);
     expect_topics(b, 0, 3);
@@ -493,6 +615,59 @@ START_TEST(garbage_is_left_behind_by_snapshots)
     ck_assert_uint_eq(a->cat.picture.topics, 5);
     ck_assert_uint_eq(a->cat.picture.next_topic, next_topic);
     ck_assert_int_eq(beck_close(a), BECK_OK);
+}
+END_TEST
+
+static void append_one(struct beck *db, const char *name, uint32_t partitions)
+{
+    const beck_topic_config config = {
+        .size = sizeof config, .sync = BECK_SYNC_OS, .partitions = partitions};
+    const beck_record r = {.value = "v", .value_size = 1};
+    beck_topic *topic;
+    ck_assert_int_eq(beck_topic_open(db, name, &config, &topic), BECK_OK);
+    ck_assert_int_eq(beck_append(topic, &r, NULL), BECK_OK);
+}
+
+/* Segments of topics lie before and behind those of the catalog, which move through the holes that
+ * deleted topics leave: not a byte beside them changes. */
+START_TEST(the_catalog_writes_in_its_own_place)
+{
+    struct beck *db = open_db();
+    char name[32];
+    unsigned i = 0;
+    for (; db->cat.root_flips < 2; i++) {
+        snprintf(name, sizeof name, "topic-%u", i);
+        append_one(db, name, 1);
+        fill(db);
+        if (i % 3 != 2) continue;
+        snprintf(name, sizeof name, "topic-%u", i - 1);
+        ck_assert_int_eq(beck_topic_delete(db, name), BECK_OK);
+    }
+    ck_assert_int_eq(beck_sync(db), BECK_OK);
+    int rc = beck_check(db, NULL, NULL, NULL, NULL);
+    ck_assert_msg(rc == BECK_OK, "%s", beck_errmsg(db));
+    ck_assert_uint_eq(db->cat.picture.topics, i - i / 3);
+    ck_assert_int_eq(beck_close(db), BECK_OK);
+    db = open_db();
+    ck_assert_int_eq(beck_check(db, NULL, NULL, NULL, NULL), BECK_OK);
+    ck_assert_int_eq(beck_close(db), BECK_OK);
+}
+END_TEST
+
+/* A catalog with much to say is not rewritten more often than it doubles. */
+START_TEST(a_large_catalog_is_rewritten_rarely)
+{
+    struct beck *db = open_db();
+    append_one(db, "t", 1000);
+    const uint64_t live_bytes = 1000 * 96;
+    while (db->cat.root_flips == 0) {
+        uint64_t before = catalog_bytes(&db->cat);
+        fill(db);
+        if (db->cat.root_flips != 0)
+            ck_assert_uint_gt(before, CATALOG_SNAPSHOT_BYTES + 3 * live_bytes);
+        ck_assert_uint_lt(before, 2 * (CATALOG_SNAPSHOT_BYTES + 3 * live_bytes) + MIB);
+    }
+    ck_assert_int_eq(beck_close(db), BECK_OK);
 }
 END_TEST
 
@@ -614,6 +789,91 @@ START_TEST(damage_in_the_last_segments_first_frame_is_told)
 }
 END_TEST
 
+static int load_as(struct beck *db, const struct superblock *super)
+{
+    struct catalog again;
+    ck_assert_int_eq(catalog_init(&again, &db->file, NULL), BECK_OK);
+    int rc = catalog_load(&again, super, UINT64_MAX);
+    catalog_free(&again);
+    return rc;
+}
+
+START_TEST(impossible_roots_are_refused)
+{
+    struct beck *db = open_db();
+    struct superblock super;
+    ck_assert_int_eq(beck_topic_create(db, "t", NULL), BECK_OK);
+    ck_assert_int_eq(file_read_super(&db->file, &super), 1);
+    ck_assert_int_eq(load_as(db, &super), BECK_OK);
+    struct superblock bad[3] = {super, super, super};
+    bad[0].root.blocks = SEGMENT_BYTES_LIMIT / BLOCK_BYTES + 1;
+    bad[1].root.id = OFFSET_MAX + 1;
+    bad[2].root_base = OFFSET_MAX + 1;
+    for (int i = 0; i < 3; i++) ck_assert_int_eq(load_as(db, &bad[i]), BECK_CORRUPT);
+    ck_assert_int_eq(beck_close(db), BECK_OK);
+}
+END_TEST
+
+/* What cannot be applied is not written, and changes nothing. */
+START_TEST(impossible_links_are_refused)
+{
+    struct beck *db = open_db();
+    const struct entry good = {.type = ENTRY_LINK, .place = db->cat.spare};
+    struct entry bad[3] = {good, good, good};
+    bad[0].place.blocks = SEGMENT_BYTES_LIMIT / BLOCK_BYTES + 1;
+    bad[1].place.id = OFFSET_MAX + 1;
+    bad[2].place.id++; /* its blocks are the spare's */
+    uint64_t before = visible_now(db);
+    ck_assert_int_eq(catalog_lock(&db->cat), BECK_OK);
+    for (int i = 0; i < 3; i++) ck_assert_int_lt(catalog_append(&db->cat, &bad[i], 1), 0);
+    catalog_unlock(&db->cat);
+    ck_assert_uint_eq(visible_now(db), before);
+    ck_assert_uint_eq(db->cat.spare.id, good.place.id);
+    ck_assert_int_eq(load_again(db), BECK_OK);
+    ck_assert_int_eq(beck_topic_create(db, "t", NULL), BECK_OK);
+    ck_assert_int_eq(beck_close(db), BECK_OK);
+}
+END_TEST
+
+/* Put a frame with this entry at the beginning of the spare. */
+static void begin_spare(struct beck *db, const struct entry *e)
+{
+    uint8_t entry[ENTRY_BYTES_MAX], frame[1024] = {0};
+    const beck_record r = {.value = entry, .value_size = (uint32_t)entry_encode(e, entry)};
+    const struct log_position at = log_begin(db->cat.at.next);
+    struct batch_plan plan;
+    ck_assert_int_eq(batch_measure(&r, 1, 1, sizeof frame - FRAME_BYTES, &plan), BECK_OK);
+    batch_encode(frame + FRAME_BYTES, &r, 1, 0, &plan);
+    log_seal_frame(&db->cat.spare, &at, 0, frame, (uint32_t)plan.bytes);
+    ck_assert_int_eq(os_write(&db->file.os, frame, sizeof frame,
+                              place_at(&db->cat.spare) + SEGMENT_HEADER_BYTES),
+                     BECK_OK);
+}
+
+/* The log goes on in the spare only from where the first frame there says that it came. */
+START_TEST(a_segment_follows_from_the_right_place)
+{
+    struct beck *db = open_db();
+    ck_assert_int_eq(beck_topic_create(db, "t", NULL), BECK_OK);
+    const struct entry good = {
+        .type = ENTRY_LINK, .end = db->cat.at.position, .chain = db->cat.at.chain};
+    struct entry bad[3] = {good, good, {.type = ENTRY_DELETE, .topic = TOPIC_USER_FIRST}};
+    bad[0].end -= FRAME_ALIGN;
+    bad[1].chain++;
+    for (int i = 0; i < 3; i++) {
+        begin_spare(db, &bad[i]);
+        ck_assert_int_eq(load_again(db), BECK_CORRUPT);
+    }
+    begin_spare(db, &good);
+    ck_assert_int_eq(load_again(db), BECK_OK);
+    const uint8_t zeros[1024] = {0};
+    ck_assert_int_eq(os_write(&db->file.os, zeros, sizeof zeros,
+                              place_at(&db->cat.spare) + SEGMENT_HEADER_BYTES),
+                     BECK_OK);
+    ck_assert_int_eq(beck_close(db), BECK_OK);
+}
+END_TEST
+
 /* Between the new superblock and the words that tell of it there is nothing to be missed. */
 static struct beck *joined;
 
@@ -641,8 +901,10 @@ Suite *suite(void)
     TCase *c = tcase_create("append");
     tcase_add_test(c, news_reach_the_other_handle);
     tcase_add_test(c, the_lock_brings_the_picture_up_to_date);
+    tcase_add_test(c, who_tries_does_not_wait);
     tcase_add_test(c, a_full_disk_is_no_failed_sync);
     tcase_add_test(c, deleting_works_however_long_the_disk_is_full);
+    test_add_linux(c, the_clean_mark_goes_first, NO_DSYNC);
     test_add_linux(c, a_batch_is_stable_before_it_is_seen, NO_DSYNC);
     test_add_linux(c, cells_come_before_their_topic, NO_DSYNC);
     suite_add_tcase(s, c);
@@ -653,13 +915,20 @@ Suite *suite(void)
     tcase_add_test(c, a_lock_left_alone_changes_nothing);
     suite_add_tcase(s, c);
     c = tcase_create("growth");
+    tcase_add_test(c, a_batch_larger_than_the_spare);
+    test_add_linux(c, the_log_goes_on_without_a_spare, "forbids fallocate");
     tcase_add_test(c, the_catalog_moves_on_from_segment_to_segment);
     tcase_add_test(c, garbage_is_left_behind_by_snapshots);
+    tcase_add_test(c, the_catalog_writes_in_its_own_place);
+    tcase_add_test(c, a_large_catalog_is_rewritten_rarely);
     test_add_linux(c, a_death_at_any_write_loses_nothing, NO_DSYNC);
     suite_add_tcase(s, c);
     c = tcase_create("damage");
     tcase_add_test(c, damage_before_the_end_is_told);
     tcase_add_test(c, damage_in_the_last_segments_first_frame_is_told);
+    tcase_add_test(c, impossible_roots_are_refused);
+    tcase_add_test(c, impossible_links_are_refused);
+    tcase_add_test(c, a_segment_follows_from_the_right_place);
     test_add_linux(c, who_joins_while_the_root_is_flipped_sees_everything, NO_DSYNC);
     tcase_add_test(c, a_torn_last_frame_is_the_end);
     suite_add_tcase(s, c);

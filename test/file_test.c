@@ -203,6 +203,9 @@ START_TEST(either_copy_may_be_damaged)
         ck_assert_int_eq(file_read_super(&f, &now), 1);
         flip(SUPER_B_AT + i);
     }
+    flip(SUPER_A_AT); /* A is none at all, B is one that is damaged */
+    flip(SUPER_B_AT + 100);
+    ck_assert_int_eq(file_read_super(&f, &now), BECK_CORRUPT);
     file_close(&f);
 }
 END_TEST
@@ -255,6 +258,40 @@ START_TEST(other_files_are_told_apart)
     ck_assert_int_eq(os_truncate(&f.os, 0), BECK_OK);
     ck_assert_int_eq(os_truncate(&f.os, 100000), BECK_OK); /* all zeros: formatting was cut off */
     ck_assert_int_eq(file_read_super(&f, &super), 0);
+    /* Zeros in front of something else, or of more than was ever formatted. */
+    ck_assert_int_eq(os_write(&f.os, text, sizeof text, HEAP_AT - sizeof text), BECK_OK);
+    ck_assert_int_eq(file_read_super(&f, &super), BECK_NOT_BECK);
+    ck_assert_int_eq(os_truncate(&f.os, 0), BECK_OK);
+    ck_assert_int_eq(os_truncate(&f.os, HEAP_AT + 2 * BLOCK_BYTES), BECK_OK);
+    ck_assert_int_eq(file_read_super(&f, &super), 0);
+    ck_assert_int_eq(os_truncate(&f.os, HEAP_AT + 2 * BLOCK_BYTES + 1), BECK_OK);
+    ck_assert_int_eq(file_read_super(&f, &super), BECK_NOT_BECK);
+    file_close(&f);
+}
+END_TEST
+
+/* Zeros in the place of a copy: the other counts. Only copy A is never without B: with B damaged
+ * then, the file is new still, and with A damaged it is not. */
+START_TEST(a_copy_of_zeros_is_none)
+{
+    static const uint8_t zeros[SUPER_BYTES];
+    struct superblock now;
+    make_file();
+    for (int i = 0; i < 2; i++) {
+        struct superblock again = super;
+        const uint64_t gone = i == 0 ? SUPER_A_AT : SUPER_B_AT;
+        const uint64_t left = i == 0 ? SUPER_B_AT : SUPER_A_AT;
+        ck_assert_int_eq(os_write(&f.os, zeros, sizeof zeros, gone), BECK_OK);
+        ck_assert_int_eq(file_read_super(&f, &now), 1);
+        ck_assert_uint_eq(now.sequence, super.sequence);
+        flip(left + 100);
+        ck_assert_int_eq(file_read_super(&f, &now), i == 0 ? 0 : BECK_CORRUPT);
+        flip(left + 100);
+        ck_assert_int_eq(file_read_super(&f, &now), 1);
+        again.sequence--;
+        ck_assert_int_eq(file_write_super(&f, &again), BECK_OK);
+        writes.count = 0;
+    }
     file_close(&f);
 }
 END_TEST
@@ -270,6 +307,9 @@ START_TEST(another_boot_or_inode_is_noticed)
     ck_assert(!file_same_boot(&f, &other));
     other = super;
     other.birth_ns++;
+    ck_assert(!file_same_boot(&f, &other));
+    other = super;
+    other.birth_s++;
     ck_assert(!file_same_boot(&f, &other));
     other = super;
     memset(other.boot_id, 0, sizeof other.boot_id);
@@ -330,6 +370,34 @@ START_TEST(segments_are_made_and_read_inside_their_bounds)
 }
 END_TEST
 
+/* Whatever of a header is not as the catalog says: it is written again. What is right stays. */
+START_TEST(headers_are_repaired)
+{
+    const struct segment_place place = {.id = 9, .salt = 3, .block = HEAP_BLOCK + 2, .blocks = 1};
+    uint8_t good[SEGMENT_HEADER_BYTES], bytes[SEGMENT_HEADER_BYTES];
+    make_file();
+    ck_assert_int_eq(file_make_segment(&f, &place, 16, 2, 70), BECK_OK);
+    ck_assert_int_eq(os_read(&f.os, good, sizeof good, place_at(&place)), BECK_OK);
+    for (int i = 0; i < 8; i++) {
+        struct segment_header h;
+        ck_assert_int_eq(segment_header_decode(good, &h), BECK_OK);
+        h.id += i == 0;
+        h.salt += i == 1;
+        h.topic += i == 2;
+        h.partition += i == 3;
+        h.base_offset += i == 4;
+        h.uuid[0] ^= i == 5;
+        segment_header_encode(&h, bytes);
+        bytes[30] ^= i == 6;
+        ck_assert_int_eq(os_write(&f.os, bytes, sizeof bytes, place_at(&place)), BECK_OK);
+        ck_assert_int_eq(file_repair_header(&f, &place, 16, 2, 70), BECK_OK);
+        ck_assert_int_eq(os_read(&f.os, bytes, sizeof bytes, place_at(&place)), BECK_OK);
+        ck_assert_mem_eq(bytes, good, sizeof good);
+    }
+    file_close(&f);
+}
+END_TEST
+
 START_TEST(zeros_are_written_just_where_asked)
 {
     static uint8_t bytes[200000];
@@ -356,11 +424,13 @@ Suite *suite(void)
     tcase_add_test(c, either_copy_may_be_damaged);
     tcase_add_test(c, newer_and_impossible_files_are_refused);
     tcase_add_test(c, other_files_are_told_apart);
+    tcase_add_test(c, a_copy_of_zeros_is_none);
     tcase_add_test(c, another_boot_or_inode_is_noticed);
     suite_add_tcase(s, c);
     c = tcase_create("file");
     tcase_add_test(c, only_who_may_create_creates);
     tcase_add_test(c, segments_are_made_and_read_inside_their_bounds);
+    tcase_add_test(c, headers_are_repaired);
     tcase_add_test(c, zeros_are_written_just_where_asked);
     suite_add_tcase(s, c);
     return s;

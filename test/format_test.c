@@ -288,6 +288,8 @@ START_TEST(names_have_limits)
     size_t bytes = entry_encode(&e, out);
     ck_assert_uint_le(bytes, ENTRY_BYTES_MAX);
     ck_assert_int_eq(entry_decode(out, bytes, &got), BECK_OK);
+    put_le16(out + 18, (uint16_t)(SETTINGS_BYTES_MAX + ENTRY_BYTES_MAX + 1 - bytes));
+    ck_assert_int_eq(entry_decode(out, ENTRY_BYTES_MAX + 1, &got), BECK_CORRUPT);
     put_le16(out + 16, BECK_TOPIC_NAME_MAX + 1);
     put_le16(out + 18, SETTINGS_BYTES_MAX - 1);
     ck_assert_int_eq(entry_decode(out, bytes, &got), BECK_CORRUPT);

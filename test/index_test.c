@@ -169,6 +169,34 @@ START_TEST(a_wrong_index_is_not_used)
 }
 END_TEST
 
+/* Without room for it there is none; what lies behind the segment stays as it is. */
+START_TEST(an_index_that_does_not_fit_is_not_written)
+{
+    struct segment_place tight = place;
+    uint8_t before[256], after[sizeof before];
+    struct coord coord;
+    uint32_t at, bytes;
+    make_frames();
+    make_index();
+    ck_assert_int_eq(coord_open(&coord, &file.os), BECK_OK);
+    tight.blocks = 1;
+    const uint64_t behind = place_at(&tight) + BLOCK_BYTES;
+    ck_assert_int_eq(os_read(&file.os, before, sizeof before, behind), BECK_OK);
+    for (uint32_t room = 0; room <= 64; room += FRAME_ALIGN) { /* too little for any index */
+        index_write(&coord, &tight, BASE, BLOCK_BYTES - room, &at, &bytes);
+        ck_assert_uint_eq(at, 0);
+        ck_assert_uint_eq(bytes, 0);
+    }
+    ck_assert_int_eq(os_read(&file.os, after, sizeof after, behind), BECK_OK);
+    ck_assert_mem_eq(after, before, sizeof after);
+    index_write(&coord, &tight, BASE, position_of[10], &at, &bytes);
+    ck_assert_uint_eq(at, position_of[10]);
+    ck_assert(index_valid(&file, &tight, at, bytes));
+    coord_close(&coord);
+    close_all();
+}
+END_TEST
+
 /* An index that was right for other frames. */
 START_TEST(positions_outside_of_the_frames_are_not_used)
 {
@@ -209,6 +237,7 @@ Suite *suite(void)
     tcase_add_test(c, entries_stand_for_frames_4_kib_apart);
     tcase_add_test(c, an_offset_is_at_most_one_step_away);
     tcase_add_test(c, a_time_is_never_behind_the_place_found);
+    tcase_add_test(c, an_index_that_does_not_fit_is_not_written);
     tcase_add_test(c, a_wrong_index_is_not_used);
     tcase_add_test(c, positions_outside_of_the_frames_are_not_used);
     tcase_add_test(c, damage_is_stepped_over);

@@ -93,6 +93,46 @@ START_TEST(a_frame_that_follows_another_is_refused)
 }
 END_TEST
 
+/* A frame whose guard is right, around a batch that ends before it does. */
+START_TEST(a_frame_is_as_long_as_its_batch)
+{
+    struct log_position at[4];
+    struct log_frame found;
+    three_frames(at);
+    uint8_t *bytes = area + at[1].position;
+    uint32_t length = get_le32(bytes);
+    ck_assert_int_eq(frame_at(&at[1], &found), 1);
+    log_seal_frame(&place, &at[1], 0, bytes, length + 1);
+    ck_assert_int_eq(frame_at(&at[1], &found), 0);
+    log_seal_frame(&place, &at[1], 0, bytes, length);
+    ck_assert_int_eq(frame_at(&at[1], &found), 1);
+}
+END_TEST
+
+/* [F1] Behind a frame that was found by search the chain counts again; and the search is for what
+ * stands behind, not for what was just refused. */
+START_TEST(after_a_search_frames_chain_again)
+{
+    struct log_position at[4], walk;
+    struct log_frame found;
+    three_frames(at);
+    struct log_position other = at[2];
+    other.chain ^= 1;
+    put_frame(&place, &other, 1, 40, 0); /* in the place of frame 2, following another */
+    walk = at[0];
+    walk.chain ^= 1; /* frame 0 is refused for its chain */
+    ck_assert_int_eq(frame_at(&walk, &found), 0);
+    ck_assert_int_eq(log_resync(&place, &walk, area, AREA, UINT64_MAX), 1);
+    ck_assert_uint_eq(walk.position, at[1].position);
+    ck_assert_uint_eq(walk.next, at[1].next);
+    ck_assert(!walk.chained);
+    ck_assert_int_eq(frame_at(&walk, &found), 1);
+    log_advance(&walk, &found);
+    ck_assert(walk.chained);
+    ck_assert_int_eq(frame_at(&walk, &found), 0);
+}
+END_TEST
+
 /* [F2] A frame that is right in itself, but begins below the offset that is expected; a gap upwards
  * is allowed. */
 START_TEST(offsets_never_step_back)
@@ -323,6 +363,8 @@ Suite *suite(void)
     TCase *c = tcase_create("frame");
     tcase_add_test(c, frames_are_walked_to_the_end);
     tcase_add_test(c, a_frame_that_follows_another_is_refused);
+    tcase_add_test(c, a_frame_is_as_long_as_its_batch);
+    tcase_add_test(c, after_a_search_frames_chain_again);
     tcase_add_test(c, offsets_never_step_back);
     tcase_add_test(c, a_guard_is_bound_to_its_place);
     tcase_add_test(c, every_flipped_bit_is_found);

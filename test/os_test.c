@@ -535,7 +535,8 @@ START_TEST(a_child_does_not_keep_the_mappings)
     ck_assert(locked(&f, 7, 1));
     ck_assert_int_eq(kill(pid, SIGKILL), 0);
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    os_sleep_ms(20); /* the grandchild may not have come to closing its copy */
+    /* the grandchild may not have come to closing its copy */
+    for (int i = 0; i < 300 && locked(&f, 7, 1); i++) os_sleep_ms(10);
     ck_assert(!locked(&f, 7, 1));
     ck_assert_int_eq(kill(grandchild, SIGKILL), 0);
     os_close(&f);

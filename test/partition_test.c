@@ -15,7 +15,7 @@
 #include "test.h"
 
 #define TOPIC TOPIC_USER_FIRST
-#define BATCH_BYTES 32768
+#define BATCH_BYTES 400000
 
 static char path[4096];
 static struct beck *db;
@@ -166,6 +166,10 @@ START_TEST(appends_follow_each_other)
         ck_assert_uint_eq(tail_of(&p).position % FRAME_ALIGN, 0);
         ck_assert_int_eq(tail_of(&p).max_timestamp, 1007);
         ck_assert_uint_eq(atomic_load(&p.cell.ro->stable), sync == BECK_SYNC_SYNC ? 11 : 0);
+        /* a sync proves what was written by descriptor, not what was stored: no mapping for it */
+        bool stores = sync == BECK_SYNC_OS && db->file.fs.mapped_writes;
+        ck_assert_int_eq(p.map.data != NULL, stores);
+        ck_assert_uint_eq(tail_of(&p).zeroed, BLOCK_BYTES); /* as far as the segment goes */
         ck_assert_uint_eq(count_records(db), 11);
         close_all(&p);
         ck_assert_int_eq(unlink(path), 0);
@@ -199,6 +203,85 @@ START_TEST(segments_are_rolled)
     db = open_db();
     ck_assert_uint_eq(count_records(db), next);
     ck_assert_int_eq(beck_close(db), BECK_OK);
+}
+END_TEST
+
+/* A partition as large as all its segments together gets one as large again, up to the limit. */
+START_TEST(segments_double)
+{
+    static const uint32_t sizes[] = {1, 1, 2, 4, 8, 8};
+    struct partition p;
+    uint64_t next = 0, id = 0;
+    config.segment_bytes = 8 * BLOCK_BYTES;
+    make_topic(BECK_SYNC_OS, &p);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        while (tail_of(&p).segment == id) expect_append(&p, 1, 3000, next++);
+        id = tail_of(&p).segment;
+        ck_assert_uint_eq(p.place.blocks, sizes[i]);
+    }
+    close_all(&p);
+}
+END_TEST
+
+/* Offsets end far away, and then with a word. */
+START_TEST(offsets_end)
+{
+    struct partition p;
+    uint64_t base;
+    make_topic(BECK_SYNC_OS, &p);
+    expect_append(&p, 1, 10, 0);
+    const struct tail tail = tail_of(&p);
+    struct tail last = tail;
+    last.next = OFFSET_MAX - 2;
+    cell_tail_set(p.cell.rw, &last);
+    ck_assert_int_eq(append(&p, 3, 10, &base), BECK_LIMIT);
+    ck_assert_uint_eq(tail_of(&p).next, OFFSET_MAX - 2);
+    ck_assert_uint_eq(tail_of(&p).position, tail.position);
+    expect_append(&p, 2, 10, OFFSET_MAX - 2);
+    cell_tail_set(p.cell.rw, &tail);
+    atomic_store(&p.cell.rw->written, 1);
+    atomic_store(&p.cell.rw->visible, 1);
+    close_all(&p);
+}
+END_TEST
+
+/* A cell that names a segment nobody knows is damage, and no reason to write anywhere. */
+START_TEST(a_segment_that_is_not_in_the_catalog)
+{
+    struct partition p;
+    uint64_t base;
+    make_topic(BECK_SYNC_OS, &p);
+    expect_append(&p, 1, 10, 0);
+    const struct tail tail = tail_of(&p);
+    struct tail lost = tail;
+    lost.segment += 1000;
+    cell_tail_set(p.cell.rw, &lost);
+    ck_assert_int_eq(append(&p, 1, 10, &base), BECK_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(err_message(), "topic t:0: segment"));
+    ck_assert_uint_eq(atomic_load(&p.cell.ro->lock), 0);
+    cell_tail_set(p.cell.rw, &tail);
+    expect_append(&p, 1, 10, 1);
+    ck_assert_uint_eq(count_records(db), 2);
+    close_all(&p);
+}
+END_TEST
+
+/* A topic may change its class between two appends. */
+START_TEST(a_class_changes_in_the_middle_of_a_segment)
+{
+    struct partition p;
+    make_topic(BECK_SYNC_OS, &p);
+    for (uint64_t i = 0; i < 6; i++) {
+        atomic_store(&live.sync, i % 2 == 0 ? BECK_SYNC_OS : BECK_SYNC_SYNC);
+        expect_append(&p, 1, 10, i);
+        ck_assert_uint_eq(atomic_load(&p.cell.ro->stable), i % 2 == 0 ? i : i + 1);
+    }
+    expect_append(&p, 1, 20000, 6); /* a roll finds the mapping of the other class */
+    atomic_store(&live.sync, BECK_SYNC_OS);
+    expect_append(&p, 1, 20000, 7);
+    expect_even(&p, 8);
+    ck_assert_uint_eq(count_records(db), 8);
+    close_all(&p);
 }
 END_TEST
 
@@ -309,6 +392,9 @@ START_TEST(a_deleted_partition_takes_nothing)
     ck_assert_int_eq(append(&p, 1, 10, &base), BECK_DELETED);
     ck_assert_int_eq(append(&p, 1, 20000, &base), BECK_DELETED);
     ck_assert_int_eq(partition_sync(&p, 2), BECK_DELETED);
+    int syncs = seam.syncs;
+    partition_look(&p);
+    ck_assert_int_eq(seam.syncs, syncs);
     ck_assert_int_eq(beck_close(other), BECK_OK);
     close_all(&p);
 }
@@ -368,6 +454,137 @@ START_TEST(an_os_topic_is_synced_when_asked)
 }
 END_TEST
 
+/* However many segments were rolled without a sync: all of them, before `stable` says so. */
+START_TEST(many_segments_are_synced)
+{
+    struct partition p;
+    uint64_t next = 0;
+    config.segment_bytes = BLOCK_BYTES;
+    make_topic(BECK_SYNC_OS, &p);
+    while (next < 180) expect_append(&p, 1, 3000, next), next++;
+    uint32_t sealed = picture_partition(&db->cat.picture, TOPIC, 0)->count - 1;
+    ck_assert_uint_gt(sealed, 2 * 16); /* more than are looked up at once, twice */
+    int syncs = seam.syncs;
+    ck_assert_int_eq(partition_sync(&p, next), BECK_OK);
+    ck_assert_int_eq(seam.syncs - syncs, (int)sealed + 1);
+    ck_assert_uint_eq(atomic_load(&p.cell.ro->stable), next);
+    close_all(&p);
+}
+END_TEST
+
+/* A leader that was stopped in its sync: after a while others sync for themselves. */
+START_TEST(a_leader_that_does_not_come_back_is_not_waited_for)
+{
+    struct partition p, q;
+    make_topic(BECK_SYNC_SYNC, &p);
+    expect_append(&p, 1, 10, 0);
+    struct beck *other = open_db();
+    open_partition(other, &q);
+    ck_assert_int_eq(coord_lock(&other->coord, &q.cell, WORD_SYNC, LOCK_TRY), LOCK_TAKEN);
+    int64_t before = os_monotonic_ms();
+    expect_append(&p, 1, 10, 1);
+    ck_assert_int_ge(os_monotonic_ms() - before, LOOK_MS);
+    ck_assert_uint_eq(atomic_load(&p.cell.ro->stable), 2);
+    ck_assert_uint_ne(atomic_load(&p.cell.ro->sync_lock), 0); /* it is the leader still */
+    coord_unlock(&other->coord, &q.cell, WORD_SYNC);
+    expect_append(&p, 1, 10, 2);
+    expect_even(&p, 3);
+    partition_close(&q);
+    ck_assert_int_eq(beck_close(other), BECK_OK);
+    close_all(&p);
+}
+END_TEST
+
+/* flush.ms counts from the last sync; a clock that was set back must not put it off. */
+START_TEST(a_clock_set_back_does_not_put_off_a_flush)
+{
+    struct partition p;
+    config.flush_ms = 3600 * 1000;
+    make_topic(BECK_SYNC_OS, &p);
+    ck_assert_int_eq(partition_sync(&p, 0), BECK_OK);
+    atomic_store(&p.cell.rw->synced_at, os_now_ms());
+    expect_append(&p, 1, 10, 0);
+    partition_look(&p);
+    ck_assert_uint_eq(atomic_load(&p.cell.ro->stable), 0);
+    atomic_store(&p.cell.rw->synced_at, os_now_ms() - 3601 * 1000);
+    expect_append(&p, 1, 10, 1);
+    ck_assert_uint_eq(atomic_load(&p.cell.ro->stable), 2);
+    expect_append(&p, 1, 10, 2);
+    ck_assert_uint_eq(atomic_load(&p.cell.ro->stable), 2);
+    atomic_store(&p.cell.rw->synced_at, os_now_ms() + 3600 * 1000);
+    partition_look(&p);
+    ck_assert_uint_eq(atomic_load(&p.cell.ro->stable), 3);
+    close_all(&p);
+}
+END_TEST
+
+/* Change one byte of the last record of the segment of offset `at`, in the file. */
+static void damage(struct partition *p, uint64_t at)
+{
+    struct partition_picture *part = picture_partition(&p->cat->picture, TOPIC, 0);
+    struct segment *s = partition_locate(part, at);
+    uint64_t end = s->sealed ? s->end : tail_of(p).position;
+    uint8_t byte;
+    uint64_t where = place_at(&s->place) + end - 20;
+    ck_assert_int_eq(os_read(&p->cat->file->os, &byte, 1, where), BECK_OK);
+    byte ^= 1;
+    ck_assert_int_eq(os_write(&p->cat->file->os, &byte, 1, where), BECK_OK);
+}
+
+/* [Y3] After a sync whose end nobody saw, bytes are written again before they are synced, and only
+ * where guard and checksum vouch for them. In a sealed segment damage reads as a gap. */
+START_TEST(suspect_bytes_are_checked_before_they_are_called_stable)
+{
+    struct partition p;
+    uint64_t next = 0;
+    config.segment_bytes = BLOCK_BYTES;
+    make_topic(BECK_SYNC_OS, &p);
+    for (; next < 7; next++) expect_append(&p, 1, 3000, next); /* five to a segment */
+    ck_assert_uint_eq(picture_partition(&db->cat.picture, TOPIC, 0)->count, 2);
+    p.cell.rw->suspect = next;
+    damage(&p, 6);
+    ck_assert_int_eq(partition_sync(&p, next), BECK_IO);
+    ck_assert_ptr_nonnull(strstr(err_message(), "damaged before it became stable"));
+    ck_assert_uint_eq(atomic_load(&p.cell.ro->stable), 0);
+    ck_assert_uint_eq(atomic_load(&p.cell.ro->lock), 0);
+    ck_assert_uint_eq(atomic_load(&p.cell.ro->sync_lock), 0);
+    damage(&p, 6); /* and back */
+    damage(&p, 4);
+    ck_assert_int_eq(partition_sync(&p, next), BECK_OK);
+    ck_assert_uint_eq(atomic_load(&p.cell.ro->stable), next);
+    damage(&p, 4);
+    /* Beyond the suspect offset nobody looks again. */
+    expect_append(&p, 1, 10, next++);
+    damage(&p, 7);
+    ck_assert_int_eq(partition_sync(&p, next), BECK_OK);
+    damage(&p, 7);
+    ck_assert_uint_eq(count_records(db), next);
+    close_all(&p);
+}
+END_TEST
+
+/* [Y3] The same when a `sync` topic rolls, which holds the partition's lock already. */
+START_TEST(a_roll_checks_suspect_bytes_as_well)
+{
+    struct partition p;
+    uint64_t base, next = 0;
+    config.segment_bytes = BLOCK_BYTES;
+    make_topic(BECK_SYNC_OS, &p);
+    for (; next < 5; next++) expect_append(&p, 1, 3000, next);
+    p.cell.rw->suspect = next;
+    atomic_store(&live.sync, BECK_SYNC_SYNC);
+    damage(&p, 4);
+    ck_assert_int_lt(append(&p, 1, 3000, &base), 0);
+    ck_assert_uint_eq(picture_partition(&db->cat.picture, TOPIC, 0)->count, 1);
+    ck_assert_uint_eq(atomic_load(&p.cell.ro->stable), 0);
+    damage(&p, 4);
+    expect_append(&p, 1, 3000, next++);
+    ck_assert_uint_eq(atomic_load(&p.cell.ro->stable), next);
+    ck_assert_uint_eq(picture_partition(&db->cat.picture, TOPIC, 0)->count, 2);
+    close_all(&p);
+}
+END_TEST
+
 /* [P3] [Y4] A sync that fails poisons the file: nothing of it is called stable, now or later. */
 START_TEST(a_failed_sync_poisons)
 {
@@ -382,6 +599,9 @@ START_TEST(a_failed_sync_poisons)
     ck_assert_uint_eq(atomic_load(&p.cell.ro->visible), 1);
     ck_assert_int_eq(partition_sync(&p, 2), BECK_POISONED);
     ck_assert_int_eq(append(&p, 1, 10, &base), BECK_POISONED);
+    int syncs = seam.syncs;
+    partition_look(&p);
+    ck_assert_int_eq(seam.syncs, syncs);
     ck_assert_uint_eq(atomic_load(&p.cell.ro->stable), 1);
     partition_close(&p);
     (void)beck_close(db);
@@ -479,6 +699,7 @@ START_TEST(what_the_dead_left_is_repaired)
     next += deaths[_i].adopted;
     expect_append(&p, 1, 10, next++);
     expect_even(&p, next);
+    ck_assert_int_eq(tail_of(&p).max_timestamp, 1002);
     ck_assert_int_eq(tail_of(&p).segment != segment, deaths[_i].how == die_in_a_roll);
     ck_assert_int_eq(partition_sync(&p, next), BECK_OK);
     ck_assert_uint_eq(count_records(db), next);
@@ -487,6 +708,103 @@ START_TEST(what_the_dead_left_is_repaired)
     ck_assert_str_eq(beck_recovery_report(db), "");
     ck_assert_uint_eq(count_records(db), next);
     ck_assert_int_eq(beck_close(db), BECK_OK);
+}
+END_TEST
+
+/* The partition was empty, or just made: there is no segment to look into. */
+START_TEST(a_lock_left_on_an_empty_partition)
+{
+    struct partition p;
+    make_topic(BECK_SYNC_OS, &p);
+    in_a_process_that_dies(die_with_the_lock);
+    ck_assert_uint_ne(atomic_load(&p.cell.ro->lock), 0);
+    partition_look(&p);
+    expect_even(&p, 0);
+    ck_assert_uint_eq(tail_of(&p).segment, 0);
+    expect_append(&p, 1, 10, 0);
+    close_all(&p);
+}
+END_TEST
+
+/* What is adopted moves the tail as an append does: also its time. */
+START_TEST(the_time_of_what_is_adopted_counts)
+{
+    struct partition p;
+    make_topic(BECK_SYNC_OS, &p);
+    expect_append(&p, 1, 100, 0);
+    ck_assert_int_eq(tail_of(&p).max_timestamp, 1000);
+    in_a_process_that_dies(die_behind_a_frame);
+    partition_look(&p);
+    expect_even(&p, 3);
+    ck_assert_int_eq(tail_of(&p).max_timestamp, 1001);
+    close_all(&p);
+}
+END_TEST
+
+#define LARGE 150000
+
+/* Behind three frames that are larger than what a repair reads at once. */
+static void die_behind_large_frames(struct partition *p)
+{
+    uint64_t base;
+    for (uint64_t next = 0; next < 8; next++)
+        if (append(p, 1, LARGE, &base) != BECK_OK || base != next) _exit(1);
+    take_lock(p);
+    struct tail tail = tail_of(p);
+    struct partition_picture *part = picture_partition(&p->cat->picture, TOPIC, 0);
+    if (partition_active(part)->base != 5) _exit(1);
+    tail = (struct tail){.segment = tail.segment,
+                         .next = 5,
+                         .position = SEGMENT_HEADER_BYTES,
+                         .zeroed = tail.zeroed,
+                         .max_timestamp = 1000};
+    cell_tail_set(p->cell.rw, &tail);
+    atomic_store(&p->cell.rw->written, 5);
+    atomic_store(&p->cell.rw->visible, 5);
+}
+
+/* [P1] Every intact frame is adopted, however many and large. */
+START_TEST(large_frames_are_adopted)
+{
+    struct partition p;
+    config.segment_bytes = 16 * MIB;
+    make_topic(BECK_SYNC_OS, &p);
+    in_a_process_that_dies(die_behind_large_frames);
+    partition_look(&p);
+    expect_even(&p, 8);
+    expect_append(&p, 1, 10, 8);
+    ck_assert_uint_eq(count_records(db), 9);
+    close_all(&p);
+}
+END_TEST
+
+/* The topic is deleted in the catalog, and its cell says nothing of it. */
+static void die_in_a_delete(struct partition *p)
+{
+    struct entry e = {.type = ENTRY_DELETE, .topic = TOPIC};
+    if (catalog_lock(p->cat) != BECK_OK) _exit(1);
+    if (catalog_append(p->cat, &e, 1) != BECK_OK) _exit(1);
+}
+
+static void die_in_a_delete_with_the_lock(struct partition *p)
+{
+    take_lock(p);
+    die_in_a_delete(p);
+}
+
+/* [P5] Who finds the partition's lock, or needs a new segment, finds the delete. */
+START_TEST(a_delete_left_half_done_is_found)
+{
+    struct partition p;
+    uint64_t base;
+    make_topic(BECK_SYNC_OS, &p);
+    expect_append(&p, 1, 10, 0);
+    in_a_process_that_dies(_i == 0 ? die_in_a_delete : die_in_a_delete_with_the_lock);
+    ck_assert_uint_eq(atomic_load(&p.cell.ro->state), CELL_LIVE);
+    ck_assert_int_eq(append(&p, 1, _i == 0 ? 20000 : 10, &base), BECK_DELETED);
+    ck_assert_uint_eq(atomic_load(&p.cell.ro->state), CELL_DELETED);
+    ck_assert_uint_eq(atomic_load(&p.cell.ro->lock), 0);
+    close_all(&p);
 }
 END_TEST
 
@@ -568,6 +886,10 @@ Suite *suite(void)
     TCase *c = tcase_create("append");
     tcase_add_test(c, appends_follow_each_other);
     tcase_add_test(c, segments_are_rolled);
+    tcase_add_test(c, segments_double);
+    tcase_add_test(c, offsets_end);
+    tcase_add_test(c, a_segment_that_is_not_in_the_catalog);
+    tcase_add_test(c, a_class_changes_in_the_middle_of_a_segment);
     tcase_add_test(c, two_handles_append_in_turn);
     tcase_add_test(c, bytes_are_written_under_the_lock);
     tcase_add_test(c, who_has_not_the_lock_writes_nothing);
@@ -577,11 +899,20 @@ Suite *suite(void)
     c = tcase_create("sync");
     tcase_add_test(c, stable_and_visible_come_after_the_sync);
     tcase_add_test(c, an_os_topic_is_synced_when_asked);
+    tcase_add_test(c, many_segments_are_synced);
+    tcase_add_test(c, a_leader_that_does_not_come_back_is_not_waited_for);
+    tcase_add_test(c, a_clock_set_back_does_not_put_off_a_flush);
+    tcase_add_test(c, suspect_bytes_are_checked_before_they_are_called_stable);
+    tcase_add_test(c, a_roll_checks_suspect_bytes_as_well);
     tcase_add_test(c, a_failed_sync_poisons);
     suite_add_tcase(s, c);
     c = tcase_create("death");
     tcase_add_loop_test(c, what_the_dead_left_is_repaired, 0,
                         (int)(sizeof deaths / sizeof deaths[0]));
+    tcase_add_test(c, a_lock_left_on_an_empty_partition);
+    tcase_add_test(c, the_time_of_what_is_adopted_counts);
+    tcase_add_test(c, large_frames_are_adopted);
+    tcase_add_loop_test(c, a_delete_left_half_done_is_found, 0, 2);
     tcase_add_test(c, who_looks_repairs);
     tcase_add_test(c, a_sync_left_behind_is_done_again);
     suite_add_tcase(s, c);

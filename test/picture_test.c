@@ -42,7 +42,7 @@ static int seal(uint64_t id, uint64_t next, uint32_t kept)
                                 .place = {.id = id, .blocks = kept},
                                 .next_offset = next,
                                 .stable_offset = next,
-                                .max_timestamp = (int64_t)next * 10,
+                                .max_timestamp = (int64_t)(next % OFFSET_MAX) * 10,
                                 .end = 200,
                                 .index_at = 200,
                                 .index_bytes = 48});
@@ -115,6 +115,7 @@ START_TEST(impossible_topics_are_refused)
 {
     ck_assert_int_eq(topic(T1, "t", 2, ""), BECK_OK);
     ck_assert_int_eq(topic(T1, "u", 2, ""), BECK_CORRUPT);
+    ck_assert_int_eq(topic(T1, "tt", 2, ""), BECK_CORRUPT);
     ck_assert_int_eq(topic(T1, "t", 1, ""), BECK_CORRUPT);
     ck_assert_int_eq(topic(T2, "t", 1, ""), BECK_CORRUPT);
     ck_assert_int_eq(topic(T2, "u", 0, ""), BECK_CORRUPT);
@@ -240,17 +241,88 @@ START_TEST(impossible_seals_are_refused)
                                .next_offset = 20,
                                .stable_offset = 20,
                                .end = 200};
-    struct entry bad[6];
-    for (int i = 0; i < 6; i++) bad[i] = good;
+    struct entry bad[9];
+    for (int i = 0; i < 9; i++) bad[i] = good;
     bad[0].place.id = 4;
     bad[1].next_offset = 9;
     bad[2].place.blocks = 2;
     bad[3].end = BLOCK_BYTES + 1;
     bad[4].index_at = bad[4].index_bytes = BLOCK_BYTES / 2 + 1;
     bad[5].stable_offset = 21;
-    for (int i = 0; i < 6; i++) ck_assert_int_eq(apply(bad[i]), BECK_CORRUPT);
+    bad[6].end = SEGMENT_HEADER_BYTES - FRAME_ALIGN;
+    bad[7].end = 201;
+    bad[8].index_bytes = BLOCK_BYTES + 1;
+    for (int i = 0; i < 9; i++) ck_assert_int_eq(apply(bad[i]), BECK_CORRUPT);
     ck_assert_ptr_nonnull(partition_active(picture_partition(&p, T1, 0)));
+    bad[0] = good; /* the limits themselves are possible */
+    bad[0].end = BLOCK_BYTES;
+    bad[0].next_offset = bad[0].stable_offset = 10;
+    ck_assert_int_eq(apply(bad[0]), BECK_OK);
+    bad[0].end = SEGMENT_HEADER_BYTES;
+    bad[0].index_at = bad[0].index_bytes = BLOCK_BYTES / 2;
+    ck_assert_int_eq(apply(bad[0]), BECK_OK);
     ck_assert_int_eq(apply(good), BECK_OK);
+    picture_free(&p);
+}
+END_TEST
+
+/* Numbers that no library can have written, each for itself; the largest possible is no error. */
+START_TEST(impossible_numbers_are_refused)
+{
+    ck_assert_int_eq(topic(T1, "t", 1, ""), BECK_OK);
+    const struct entry good = {.type = ENTRY_ADD,
+                               .topic = T1,
+                               .place = {.id = OFFSET_MAX - 1, .block = HEAP_BLOCK, .blocks = 1},
+                               .base_offset = OFFSET_MAX};
+    struct entry bad[8];
+    for (int i = 0; i < 8; i++) bad[i] = good;
+    bad[0].place.id = OFFSET_MAX; /* behind it there must be a next one */
+    bad[1].topic = OFFSET_MAX;
+    bad[2].next_id = OFFSET_MAX + 1;
+    bad[3].base_offset = OFFSET_MAX + 1;
+    bad[4].next_offset = OFFSET_MAX + 1;
+    bad[5].place.blocks = SEGMENT_BYTES_LIMIT / BLOCK_BYTES + 2;
+    bad[6].topic = T2;
+    bad[7].partition = 1;
+    for (int i = 0; i < 8; i++) ck_assert_int_eq(apply(bad[i]), BECK_CORRUPT);
+    ck_assert_uint_eq(p.owner_count, 0);
+    ck_assert_uint_eq(space_used(&p.space), 0);
+    ck_assert_int_eq(apply(good), BECK_OK);
+    const struct entry ids = {.type = ENTRY_IDS, .topic = OFFSET_MAX, .next_id = OFFSET_MAX};
+    ck_assert_int_eq(apply(ids), BECK_OK);
+    ck_assert_int_eq(seal(OFFSET_MAX - 1, OFFSET_MAX, 1), BECK_OK);
+    struct entry large = good;
+    large.place.id = 7;
+    large.place.block += 1;
+    large.place.blocks = SEGMENT_BYTES_LIMIT / BLOCK_BYTES + 1;
+    ck_assert_int_eq(apply(large), BECK_OK);
+    picture_free(&p);
+}
+END_TEST
+
+/* A segment in the middle: those behind it stay where they are, and the partition's start too. */
+START_TEST(a_segment_retired_in_the_middle_moves_no_end)
+{
+    ck_assert_int_eq(topic(T1, "t", 1, ""), BECK_OK);
+    const struct partition_picture *part = picture_partition(&p, T1, 0);
+    for (uint32_t i = 0; i < 3; i++) {
+        ck_assert_int_eq(add(3 + i, T1, i * 10, i, 1), BECK_OK);
+        ck_assert_int_eq(seal(3 + i, i * 10 + 10, 1), BECK_OK);
+    }
+    ck_assert_int_eq(retire(4, 20), BECK_OK);
+    ck_assert_uint_eq(part->start, 0);
+    ck_assert_uint_eq(part->next, 30);
+    ck_assert_uint_eq(partition_locate(part, 15)->place.id, 5);
+    ck_assert_int_eq(retire(5, 35), BECK_OK);
+    ck_assert_uint_eq(part->next, 30);
+    ck_assert_int_eq(retire(3, 40), BECK_OK); /* the last of all: what it says is where to go on */
+    ck_assert_uint_eq(part->start, 40);
+    ck_assert_uint_eq(part->next, 40);
+    ck_assert_ptr_nonnull(picture_retired(&p, 4));
+    ck_assert_ptr_nonnull(picture_retired(&p, 5));
+    ck_assert_ptr_null(picture_retired(&p, 6));
+    ck_assert_ptr_nonnull(picture_retired_topic(&p, T1));
+    ck_assert_ptr_null(picture_retired_topic(&p, T2));
     picture_free(&p);
 }
 END_TEST
@@ -311,11 +383,16 @@ START_TEST(a_tail_holds_until_the_partition_goes_on)
     ck_assert_int_eq(tail(T1, 3, 7, 324), BECK_CORRUPT);
     ck_assert_int_eq(tail(T1, 3, 7, 56), BECK_CORRUPT);
     ck_assert_int_eq(tail(T1, 3, 7, BLOCK_BYTES + 8), BECK_CORRUPT);
+    ck_assert_int_eq(tail(T1, 3, 7, SEGMENT_HEADER_BYTES), BECK_OK);
+    ck_assert_int_eq(tail(T1, 3, 7, BLOCK_BYTES), BECK_OK);
     ck_assert_int_eq(tail(T2, 3, 7, 320), BECK_CORRUPT);
     ck_assert_int_eq(seal(3, 9, 1), BECK_OK);
     ck_assert(!part->has_tail);
     ck_assert_int_eq(tail(T1, 0, 8, 0), BECK_CORRUPT);
     ck_assert_int_eq(tail(T1, 0, 9, 0), BECK_OK);
+    ck_assert_int_eq(add(4, T1, 9, 1, 1), BECK_OK);
+    ck_assert_int_eq(tail(T1, 4, 8, 320), BECK_CORRUPT);
+    ck_assert_int_eq(tail(T1, 4, 9, 320), BECK_OK);
     picture_free(&p);
 }
 END_TEST
@@ -373,10 +450,12 @@ START_TEST(a_snapshot_names_no_segment_that_is_gone)
     ck_assert_int_eq(retire(5, 20), BECK_OK);
     ck_assert_int_eq(free_segment(5), BECK_OK);
     ck_assert_int_eq(picture_each_entry(&p, take, NULL), BECK_OK);
-    picture_free(&p);
+    struct picture before = p; /* the entries point into it */
+    memset(&p, 0, sizeof p);
     for (size_t i = 0; i < taken_count; i++) ck_assert_int_eq(apply(taken[i]), BECK_OK);
     ck_assert_uint_eq(picture_partition(&p, T1, 0)->next, 20);
     picture_free(&p);
+    picture_free(&before);
     free(taken);
 }
 END_TEST
@@ -433,6 +512,8 @@ Suite *suite(void)
     tcase_add_test(c, segments_do_not_overlap);
     tcase_add_test(c, a_seal_says_what_the_segment_holds);
     tcase_add_test(c, impossible_seals_are_refused);
+    tcase_add_test(c, impossible_numbers_are_refused);
+    tcase_add_test(c, a_segment_retired_in_the_middle_moves_no_end);
     tcase_add_test(c, retired_segments_leave_and_are_freed_once);
     tcase_add_test(c, offsets_are_located);
     tcase_add_test(c, a_tail_holds_until_the_partition_goes_on);

@@ -167,6 +167,7 @@ START_TEST(headers_come_with_their_records)
     ck_assert_mem_eq(records[0].headers[0].value, "1", 1);
     ck_assert_mem_eq(records[0].headers[1].name, "bb", 2);
     ck_assert_uint_eq(records[1].header_count, 0);
+    ck_assert_ptr_null(records[1].headers);
     ck_assert_mem_eq(records[2].headers[0].name, "bb", 2);
     ck_assert_ptr_null(records[2].headers[0].value);
     close_all();
@@ -194,6 +195,35 @@ START_TEST(headers_of_a_poll_are_bounded)
             ck_assert_int_eq(got[i].offset, next++);
             ck_assert_uint_eq(got[i].header_count, BECK_HEADERS_MAX);
         }
+    }
+    close_all();
+}
+END_TEST
+
+/* Readers of one consumer decompress into the same memory, in turn. */
+START_TEST(readers_share_an_unpacker)
+{
+    const beck_topic_config packed = {.size = sizeof packed, .compression = BECK_COMPRESSION_ZSTD};
+    struct reader q;
+    make_topic(_i);
+    if (beck_topic_alter(db, "t", &packed) == BECK_OK) { /* else this build has no zstd */
+        for (int i = 0; i < 6; i++) append(10, 200);
+        reader_open(&q, &db->cat, &r.cell, TOPIC, 0, "t", &unpacker);
+        if (_i == 0) q.pin = 1;
+        for (uint64_t next[2] = {0, 7}, turn = 0; next[0] < 50; turn++) {
+            struct reader *now = turn % 3 == 0 ? &q : &r;
+            uint64_t *offset = &next[now == &q];
+            if (now == &q) reader_seek(&q, *offset);
+            headers.size = 0;
+            ck_assert_int_eq(reader_poll(now, records, 2, &headers, &count), BECK_OK);
+            ck_assert_uint_gt(count, 0);
+            for (size_t i = 0; i < count; i++, (*offset)++) {
+                ck_assert_int_eq(records[i].offset, (int64_t)*offset);
+                ck_assert_int_eq(records[i].timestamp, (int64_t)*offset * 10 + 1000);
+                ck_assert_uint_eq(records[i].value_size, 200);
+            }
+        }
+        reader_close(&q);
     }
     close_all();
 }
@@ -314,6 +344,119 @@ START_TEST(what_was_retired_is_a_gap)
 }
 END_TEST
 
+/* [R1] A pin that was lent holds nothing: what was retired in the meantime is not read, though the
+ * reader stood in it. */
+START_TEST(what_was_retired_under_a_lent_pin_is_a_gap)
+{
+    make_topic(_i);
+    for (int i = 0; i < 20; i++) append(3, 700);
+    const struct segment first = picture_now()->segments[0];
+    const struct entry retire = {
+        .type = ENTRY_RETIRE, .place = first.place, .next_offset = first.next};
+    ck_assert_int_eq(poll_some(1), BECK_OK);
+    reader_release(&r);
+    ck_assert_int_eq(catalog_lock(&db->cat), BECK_OK);
+    ck_assert_int_eq(catalog_append(&db->cat, &retire, 1), BECK_OK);
+    catalog_unlock(&db->cat);
+    if (_i == 0) { /* who reads copies has those of the batch it stands in */
+        expect_gap(1, first.next, BECK_GAP_DELETED);
+        expect_records(first.next, 60, MAX);
+    } else {
+        ck_assert_int_eq(poll_some(MAX), BECK_OK);
+        ck_assert_int_eq(records[0].offset, 1);
+    }
+    close_all();
+}
+END_TEST
+
+/* All of it: the partition begins where it ends. */
+START_TEST(everything_was_retired)
+{
+    make_topic(_i);
+    for (int i = 0; i < 20; i++) append(3, 700);
+    const struct partition_picture *part = picture_now();
+    const uint32_t segments = part->count;
+    ck_assert_uint_gt(segments, 2);
+    ck_assert_int_eq(poll_some(1), BECK_OK); /* it has been in one of them */
+    reader_release(&r);
+    reader_seek(&r, 0);
+    ck_assert_int_eq(catalog_lock(&db->cat), BECK_OK);
+    for (uint32_t i = 0; i < segments; i++) {
+        const struct segment s = part->segments[0];
+        const struct entry retire = {.type = ENTRY_RETIRE,
+                                     .place = s.place,
+                                     .next_offset = s.sealed ? s.next : reader_visible(&r)};
+        ck_assert_int_eq(catalog_append(&db->cat, &retire, 1), BECK_OK);
+    }
+    catalog_unlock(&db->cat);
+    uint64_t start = 0;
+    ck_assert_int_eq(reader_start(&r, &start), BECK_OK);
+    ck_assert_uint_eq(start, 60);
+    expect_gap(0, 60, BECK_GAP_DELETED);
+    expect_records(60, 60, MAX);
+    ck_assert_int_eq(reader_seek_time(&r, 0), BECK_OK);
+    ck_assert_uint_eq(r.next, 60);
+    reader_close(&r);
+    batch_unpacker_free(&unpacker);
+    buf_free(&headers);
+    (void)beck_close(db); /* its cell still names a segment: not what a library does */
+}
+END_TEST
+
+/* A recovery has cut a segment that others follow: between them there is nothing. */
+START_TEST(what_no_segment_holds_is_lost)
+{
+    make_topic(_i);
+    for (int i = 0; i < 20; i++) append(3, 700);
+    const struct segment first = picture_now()->segments[0];
+    struct log_position at = log_begin(0);
+    struct log_frame found;
+    static uint8_t data[BLOCK_BYTES];
+    ck_assert_int_eq(file_read_segment(&db->file, &first.place, 0, data, sizeof data), BECK_OK);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(log_frame_at(&first.place, &at, data + at.position,
+                                      sizeof data - at.position, true, &found, NULL),
+                         1);
+        log_advance(&at, &found);
+    }
+    const struct entry cut = {.type = ENTRY_SEAL,
+                              .place = first.place,
+                              .next_offset = 6,
+                              .max_timestamp = 1050,
+                              .end = at.position};
+    ck_assert_int_eq(catalog_lock(&db->cat), BECK_OK);
+    ck_assert_int_eq(catalog_append(&db->cat, &cut, 1), BECK_OK);
+    catalog_unlock(&db->cat);
+    ck_assert_int_eq(poll_some(MAX), BECK_OK);
+    ck_assert_uint_eq(count, 6);
+    expect_gap(6, first.next, BECK_GAP_LOST);
+    expect_records(first.next, 60, MAX);
+    reader_seek(&r, 8);
+    expect_gap(8, first.next, BECK_GAP_LOST);
+    ck_assert_int_eq(reader_seek_time(&r, 1000 + 10 * 8), BECK_OK); /* it has no time */
+    ck_assert_uint_eq(r.next, first.next);
+    expect_records(first.next, 60, MAX);
+    close_all();
+}
+END_TEST
+
+/* The last frame below `visible` is damaged: who is behind it already has lost nothing. */
+START_TEST(damage_that_nobody_wanted)
+{
+    make_topic(_i);
+    for (int i = 0; i < 4; i++) append(3, 100);
+    damage(0, 9);
+    reader_seek(&r, 12);
+    expect_records(12, 12, MAX);
+    append(2, 10);
+    expect_records(12, 14, MAX);
+    reader_seek(&r, 9);
+    expect_gap(9, 12, BECK_GAP_CORRUPT);
+    expect_records(12, 14, MAX);
+    close_all();
+}
+END_TEST
+
 START_TEST(a_deleted_topic_is_told)
 {
     make_topic(_i);
@@ -362,12 +505,17 @@ Suite *suite(void)
     tcase_add_loop_test(c, nothing_above_visible_is_handed_out, 0, 2);
     tcase_add_loop_test(c, headers_come_with_their_records, 0, 2);
     tcase_add_loop_test(c, headers_of_a_poll_are_bounded, 0, 2);
+    tcase_add_loop_test(c, readers_share_an_unpacker, 0, 2);
     tcase_add_loop_test(c, times_are_found, 0, 2);
     suite_add_tcase(s, c);
     c = tcase_create("gaps");
     tcase_add_loop_test(c, damage_is_a_gap, 0, 2);
     tcase_add_loop_test(c, a_gap_is_told_to_who_wanted_it, 0, 2);
     tcase_add_loop_test(c, what_was_retired_is_a_gap, 0, 2);
+    tcase_add_loop_test(c, what_was_retired_under_a_lent_pin_is_a_gap, 0, 2);
+    tcase_add_loop_test(c, everything_was_retired, 0, 2);
+    tcase_add_loop_test(c, what_no_segment_holds_is_lost, 0, 2);
+    tcase_add_loop_test(c, damage_that_nobody_wanted, 0, 2);
     tcase_add_loop_test(c, a_deleted_topic_is_told, 0, 2);
     suite_add_tcase(s, c);
     c = tcase_create("pins");

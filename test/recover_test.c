@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -38,14 +39,33 @@ ssize_t pwritev2(int fd, const struct iovec *iov, int count, off_t at, int flags
     return syscall(SYS_pwritev2, fd, iov, (unsigned long)count, at, 0L, flags);
 }
 
+/* Syncs of mappings, and writes of what already stands at the beginning of a segment. */
+static int syncs, rewritten;
+static uint64_t segment_at[8];
+
+int msync(void *at, size_t bytes, int flags)
+{
+    syncs++;
+    return (int)syscall(SYS_msync, at, bytes, flags);
+}
+
+ssize_t pwrite(int fd, const void *data, size_t bytes, off_t at)
+{
+    for (size_t i = 0; i < sizeof segment_at / sizeof segment_at[0]; i++)
+        rewritten += at != 0 && (uint64_t)at == segment_at[i] && bytes > SEGMENT_HEADER_BYTES;
+    return syscall(SYS_pwrite64, fd, data, bytes, at);
+}
+
 /* ---- Making files ---- */
 
 /* What a process does before it is killed: append `records` to an `os` topic, one batch each, with
- * a sync in front of record `synced`, or a clean close in front of record `closed`, unless 0. */
+ * a sync in front of record `synced`, or a clean close in front of record `closed`, unless 0. With
+ * `class` the topic becomes a `sync` topic at last. */
 struct life {
     uint32_t records;
     uint32_t synced;
     uint32_t closed;
+    uint32_t class;
 };
 
 static void append_records(beck_topic *topic, uint32_t from, uint32_t to)
@@ -81,6 +101,8 @@ static void live(const struct life *life)
         if (beck_sync(db) != BECK_OK) _exit(6);
     }
     append_records(open_topic(db), life->synced + life->closed, life->records);
+    const beck_topic_config other = {.size = sizeof other, .sync = life->class};
+    if (life->class != 0 && beck_topic_alter(db, "t", &other) != BECK_OK) _exit(7);
     kill(getpid(), SIGKILL);
 }
 
@@ -256,7 +278,10 @@ static void find_frames(uint32_t records)
     ck_assert_int_eq(catalog_load(&cat, &super, UINT64_MAX), BECK_OK);
     const struct partition_picture *part = picture_partition(&cat.picture, TOPIC_USER_FIRST, 0);
     frame_count = 0;
-    for (uint32_t i = 0; i < part->count; i++) note_frames(&part->segments[i]);
+    for (uint32_t i = 0; i < part->count; i++) {
+        note_frames(&part->segments[i]);
+        segment_at[i] = place_at(&part->segments[i].place);
+    }
     ck_assert_uint_eq(frame_count, records);
     catalog_free(&cat);
 }
@@ -281,6 +306,22 @@ static void another_boot(void)
 {
     super.boot_id[0] ^= 1;
     ck_assert_int_eq(file_write_super(&file, &super), BECK_OK);
+}
+
+/* What a sync leaves whose end nobody saw, or that failed. */
+static void leave_residue(enum residue residue)
+{
+    const uint64_t intent = 1;
+    const uint32_t poison = 1;
+    const uint64_t slot = COORD_AT + COORD_SLOTS_AT + 7 * sizeof(struct slot);
+    if (residue == RESIDUE_INTENT)
+        ck_assert_int_eq(
+            os_write(&file.os, &intent, sizeof intent, slot + offsetof(struct slot, intent)),
+            BECK_OK);
+    if (residue == RESIDUE_POISON)
+        ck_assert_int_eq(os_write(&file.os, &poison, sizeof poison,
+                                  COORD_AT + offsetof(struct coord_header, poison)),
+                         BECK_OK);
 }
 
 /* ---- What is left ---- */
@@ -344,6 +385,30 @@ static void expect_lasting(struct beck *db)
     ck_assert_int_eq(beck_close(db), BECK_OK);
 }
 
+static struct cell_ref cell_of(struct beck *db)
+{
+    struct cell_ref cell;
+    ck_assert_int_eq(catalog_cell(&db->cat, TOPIC_USER_FIRST, 0, &cell), BECK_OK);
+    return cell;
+}
+
+/* Where the partition ends after recovery: behind sealed segments, known to be stable so far. */
+static void expect_end(struct beck *db, uint64_t next, uint64_t stable, int64_t max_timestamp)
+{
+    struct cell_ref cell = cell_of(db);
+    struct tail tail;
+    cell_tail_get(cell.ro, &tail);
+    ck_assert_uint_eq(tail.next, next);
+    ck_assert_int_ge(tail.max_timestamp, max_timestamp); /* of what was cut, perhaps */
+    ck_assert_uint_eq(tail.segment, 0);
+    ck_assert_uint_eq(tail.position, 0);
+    ck_assert_uint_eq(tail.chain, 0);
+    ck_assert_uint_eq(tail.zeroed, 0);
+    ck_assert_uint_eq(atomic_load(&cell.ro->written), next);
+    ck_assert_uint_eq(atomic_load(&cell.ro->visible), next);
+    ck_assert_uint_eq(atomic_load(&cell.ro->stable), stable);
+}
+
 START_TEST(a_killed_process_leaves_everything_it_wrote)
 {
     for (int boot = 0; boot < 2; boot++) {
@@ -362,7 +427,10 @@ START_TEST(damage_in_front_of_something_intact_is_a_gap)
 {
     make_file((struct life){.records = 8});
     damage(3);
-    expect_lasting(expect_recovered(8, 1, "record 3 is damaged"));
+    struct beck *db = expect_recovered(8, 1, "record 3 is damaged");
+    ck_assert_ptr_null(strstr(beck_recovery_report(db), "more"));
+    expect_end(db, 8, 0, 8);
+    expect_lasting(db);
     ck_assert_uint_eq(gap_from, 3);
     ck_assert_uint_eq(gap_to, 4);
 }
@@ -404,7 +472,10 @@ START_TEST(what_was_not_stable_is_cut)
     make_file((struct life){.records = 8});
     damage(3);
     another_boot();
-    expect_lasting(expect_recovered(3, 0, "cut off at record 3"));
+    struct beck *db = expect_recovered(3, 0, "cut off at record 3");
+    ck_assert_ptr_nonnull(strstr(beck_recovery_report(db), "and dropped: 4 to 7"));
+    expect_end(db, 3, 0, 3);
+    expect_lasting(db);
 }
 END_TEST
 
@@ -437,6 +508,289 @@ START_TEST(a_seal_of_recovery_makes_nothing_stable)
     damage(3);
     another_boot();
     expect_lasting(expect_recovered(3, 0, "follow the cut"));
+}
+END_TEST
+
+/* [V1] The cut goes through what is durable: all of that counts as lost, and what follows the
+ * segment is dropped though it is intact. */
+START_TEST(a_cut_below_what_is_durable_leaves_a_gap)
+{
+    make_file((struct life){.records = 50, .synced = 10});
+    uint32_t last = 10;
+    while (segment_of[last + 1] == segment_of[0]) last++;
+    for (uint32_t i = 8; i <= last; i++) damage(i);
+    another_boot();
+    struct beck *db = expect_recovered(10, 1, "records 8 to 9 are damaged");
+    ck_assert_uint_eq(gap_from, 8);
+    ck_assert_uint_eq(gap_to, 10);
+    ck_assert_ptr_nonnull(strstr(beck_recovery_report(db), "\ntopic t:0: records from "));
+    ck_assert_ptr_nonnull(strstr(beck_recovery_report(db), "follow the cut at 10"));
+    expect_end(db, 10, 10, 8);
+    append_records(open_topic(db), 10, 12);
+    read_all(db);
+    ck_assert_uint_eq(read_next, 12);
+    expect_lasting(db);
+}
+END_TEST
+
+/* [V1] [V2] One hole over what is durable and what is not: the partition ends between. */
+START_TEST(a_hole_over_the_durable_offset_is_gap_and_cut)
+{
+    make_file((struct life){.records = 8, .synced = 4});
+    for (uint32_t i = 3; i < 6; i++) damage(i);
+    another_boot();
+    struct beck *db = expect_recovered(4, 1, "record 3 is damaged");
+    ck_assert_ptr_nonnull(strstr(beck_recovery_report(db), "cut off at record 4;"));
+    ck_assert_ptr_nonnull(strstr(beck_recovery_report(db), "dropped: 6 to 7"));
+    ck_assert_uint_eq(gap_from, 3);
+    ck_assert_uint_eq(gap_to, 4);
+    expect_end(db, 4, 4, 3);
+    expect_lasting(db);
+}
+END_TEST
+
+/* [O3] [Y3] A sync nobody saw the end of, by somebody who was there before the last handle: closing
+ * leaves the file as a crash would, and the next one doubts the bytes. */
+START_TEST(who_cannot_settle_an_intent_leaves_the_file_unclean)
+{
+    make_file((struct life){.records = 50});
+    file_close(&file);
+    struct beck *a = open_db(), *b = open_db();
+    const bool memory = b->file.fs.memory;
+    ck_assert_int_eq(beck_close(a), BECK_OK);
+    ck_assert_uint_gt(b->coord.joined, 1);
+    atomic_store(&coord_slot(&b->coord, 9)->intent, 1);
+    ck_assert_int_eq(beck_close(b), BECK_OK);
+    ck_assert_int_eq(file_open(&file, path, &options), BECK_OK);
+    ck_assert_int_eq(file_read_super(&file, &super), 1);
+    ck_assert_int_eq(super.state, SUPER_UNCLEAN);
+    struct beck *db = expect_recovered(50, 0, "");
+    if (!memory) ck_assert_uint_eq(cell_of(db).ro->suspect, 50);
+    ck_assert_int_eq(beck_sync(db), BECK_OK);
+    expect_lasting(db);
+}
+END_TEST
+
+/* [V1] A durable segment whose end is damaged is a gap up to the next, and no cut. */
+START_TEST(a_damaged_end_of_a_durable_segment_is_a_gap)
+{
+    /* as a SEAL tells, or frames of the last segment */
+    make_file((struct life){.records = 50, .synced = _i == 0 ? 25 : 40});
+    ck_assert_int_eq(segment_of[_i == 0 ? 25 : 40] == segment_of[49], _i == 1);
+    uint32_t last = 1;
+    while (segment_of[last + 1] == segment_of[0]) last++;
+    ck_assert_uint_lt(last, 24);
+    damage(last - 1);
+    damage(last);
+    another_boot();
+    expect_lasting(expect_recovered(50, 1, " are damaged"));
+    ck_assert_uint_eq(gap_from, last - 1);
+    ck_assert_uint_eq(gap_to, last + 1);
+}
+END_TEST
+
+/* An `os` topic is as stable as frames, a SEAL or a TAIL say: no less, and no more. */
+START_TEST(what_was_proved_to_be_stable_stays_so)
+{
+    for (int boot = 0; boot < 2; boot++) {
+        struct beck *db;
+        make_file((struct life){.records = 8, .synced = 5});
+        if (boot == 1) another_boot();
+        expect_end(db = expect_recovered(8, 0, ""), 8, 5, 8);
+        expect_lasting(db);
+        ck_assert_int_eq(unlink(path), 0);
+
+        make_file((struct life){.records = 6, .closed = 5}); /* by the TAIL alone */
+        damage(5);
+        if (boot == 1) another_boot();
+        expect_end(db = expect_recovered(5, 0, ""), 5, 5, 5);
+        expect_lasting(db);
+        ck_assert_int_eq(unlink(path), 0);
+
+        uint32_t first = 1;
+        make_file((struct life){.records = 50});
+        while (segment_of[first] == segment_of[0]) first++;
+        file_close(&file);
+        ck_assert_int_eq(unlink(path), 0);
+        make_file((struct life){.records = first + 1, .synced = first}); /* by the SEAL alone */
+        damage(first);
+        if (boot == 1) another_boot();
+        expect_end(db = expect_recovered(first, 0, ""), first, first, first);
+        /* the other segment is empty, and gone */
+        ck_assert_uint_eq(picture_partition(&db->cat.picture, TOPIC_USER_FIRST, 0)->count, 1);
+        ck_assert_uint_eq(db->cat.picture.retired_count, 0);
+        expect_lasting(db);
+        ck_assert_int_eq(unlink(path), 0);
+    }
+}
+END_TEST
+
+#define MANY 150
+
+static void append_to_many(const struct life *life)
+{
+    const beck_topic_config config = {
+        .size = sizeof config, .sync = BECK_SYNC_OS, .partitions = MANY};
+    beck *db;
+    beck_topic *topic;
+    (void)life;
+    if (beck_open(path, &options, &db) != BECK_OK) _exit(4);
+    if (beck_topic_open(db, "t", &config, &topic) != BECK_OK) _exit(3);
+    for (int32_t i = 0; i < MANY; i++) {
+        const beck_record r = {.value = "v", .value_size = 1, .partition = i};
+        if (beck_append(topic, &r, NULL) != BECK_OK) _exit(1);
+    }
+    kill(getpid(), SIGKILL);
+}
+
+/* More entries than one batch of the catalog takes: none is forgotten. */
+START_TEST(every_partition_is_sealed)
+{
+    ck_assert(run(append_to_many, NULL));
+    struct beck *db = open_db();
+    ck_assert_str_eq(beck_recovery_report(db), "");
+    for (uint32_t i = 0; i < MANY; i++) {
+        const struct partition_picture *part =
+            picture_partition(&db->cat.picture, TOPIC_USER_FIRST, i);
+        ck_assert_uint_eq(part->next, 1);
+        ck_assert_uint_eq(part->count, 1);
+        ck_assert(part->segments[0].sealed);
+        ck_assert_uint_ne(part->segments[0].index_bytes, 0);
+    }
+    ck_assert_int_eq(beck_close(db), BECK_OK);
+}
+END_TEST
+
+START_TEST(the_report_says_that_there_is_more)
+{
+    make_file((struct life){.records = 8});
+    damage(2);
+    damage(4);
+    damage(6);
+    expect_lasting(expect_recovered(8, 3, "record 2 is damaged, at byte "));
+    ck_assert_int_eq(unlink(path), 0);
+    make_file((struct life){.records = 14});
+    damage(10);
+    damage(12);
+    expect_lasting(expect_recovered(14, 2, "; there is more"));
+}
+END_TEST
+
+/* What the catalog and the cell say of how far the partition is stable. */
+static void expect_stable(struct beck *db, bool all, uint64_t suspect)
+{
+    const struct partition_picture *part = picture_partition(&db->cat.picture, TOPIC_USER_FIRST, 0);
+    struct cell_ref cell = cell_of(db);
+    ck_assert_uint_gt(part->count, 2);
+    for (uint32_t i = 0; i < part->count; i++) {
+        const struct segment *s = &part->segments[i];
+        ck_assert(s->sealed);
+        ck_assert_int_eq(s->stable == s->next, all);
+        ck_assert_uint_ne(s->index_bytes, 0);
+    }
+    ck_assert_uint_eq(atomic_load(&cell.ro->stable), all ? part->next : 0);
+    ck_assert_uint_eq(cell.ro->suspect, suspect);
+}
+
+/* An `os` topic stays unsynced. Was it made a `sync` topic, or has a sync failed, then all that is
+ * left of it is stable before anybody sees it. */
+START_TEST(recovery_makes_stable_what_has_to_be)
+{
+    static const struct {
+        uint32_t class;
+        enum residue residue;
+        bool boot;
+        int syncs, rewritten; /* segments */
+        uint64_t suspect;
+    } cases[] = {{0, RESIDUE_NONE, false, 0, 0, 0},
+                 {0, RESIDUE_NONE, true, 0, 0, 0},
+                 {0, RESIDUE_INTENT, false, 0, 0, 50},
+                 {0, RESIDUE_POISON, false, 3, 3, 0},
+                 {BECK_SYNC_SYNC, RESIDUE_NONE, false, 3, 0, 0},
+                 {BECK_SYNC_SYNC, RESIDUE_NONE, true, 3, 0, 0},
+                 {BECK_SYNC_SYNC, RESIDUE_INTENT, false, 3, 3, 0}};
+    make_file((struct life){.records = 50, .class = cases[_i].class});
+    if (cases[_i].boot) another_boot();
+    leave_residue(cases[_i].residue);
+    syncs = rewritten = 0;
+    bool memory = file.fs.memory; /* no sync there can fail, and nothing is asked */
+    struct beck *db = expect_recovered(50, 0, "");
+    if (!memory) {
+        ck_assert_int_eq(syncs, cases[_i].syncs);
+        ck_assert_int_eq(rewritten, cases[_i].rewritten);
+        expect_stable(db, cases[_i].syncs == 3, cases[_i].suspect);
+    }
+    ck_assert_int_eq(beck_sync(db), BECK_OK);
+    expect_lasting(db);
+}
+END_TEST
+
+/* [V2] After a failed sync, this boot or not, the first frame that is not intact is the end. */
+START_TEST(after_a_failed_sync_nothing_is_taken_on_trust)
+{
+    make_file((struct life){.records = 8});
+    if (!file.fs.memory) {
+        damage(3);
+        leave_residue(RESIDUE_POISON);
+        expect_lasting(expect_recovered(3, 0, "cut off at record 3"));
+    }
+}
+END_TEST
+
+static void only_open(const struct life *life)
+{
+    beck *db;
+    (void)life;
+    if (beck_open(path, &options, &db) != BECK_OK) _exit(4);
+    kill(getpid(), SIGKILL);
+}
+
+/* A handle that was killed in the middle of its life leaves the doubts of its predecessor. */
+START_TEST(doubts_outlive_a_second_crash)
+{
+    make_file((struct life){.records = 50});
+    leave_residue(RESIDUE_INTENT);
+    bool memory = file.fs.memory;
+    file_close(&file);
+    for (int i = 0; i < 2; i++) ck_assert(run(only_open, NULL));
+    ck_assert_int_eq(file_open(&file, path, &options), BECK_OK);
+    struct beck *db = expect_recovered(50, 0, "");
+    if (!memory) expect_stable(db, false, 50);
+    ck_assert_int_eq(beck_sync(db), BECK_OK);
+    expect_lasting(db);
+}
+END_TEST
+
+/* [V2] What one recovery found intact in the page cache is no proof for the next: power may have
+ * failed in between, and then the prefix counts. */
+START_TEST(a_recovery_proves_nothing_to_the_next)
+{
+    make_file((struct life){.records = 50});
+    file_close(&file);
+    ck_assert(run(only_open, NULL));
+    ck_assert_int_eq(file_open(&file, path, &options), BECK_OK);
+    ck_assert_int_eq(file_read_super(&file, &super), 1);
+    damage(3);
+    another_boot();
+    struct beck *db = expect_recovered(3, 0, "cut off at record 3");
+    expect_end(db, 3, 0, 3);
+    expect_lasting(db);
+}
+END_TEST
+
+/* A clean file has a tail for every segment that is not sealed. */
+START_TEST(a_clean_mark_without_tails_is_damage)
+{
+    struct beck *db = NULL;
+    make_file((struct life){.records = 8});
+    super.state = SUPER_CLEAN;
+    ck_assert_int_eq(file_write_super(&file, &super), BECK_OK);
+    ck_assert_int_eq(beck_open(path, &options, &db), BECK_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(beck_errmsg(db), "marked clean, but topic t:0 has no tail"));
+    (void)beck_close(db);
+    super.state = SUPER_UNCLEAN;
+    ck_assert_int_eq(file_write_super(&file, &super), BECK_OK);
+    expect_lasting(expect_recovered(8, 0, ""));
 }
 END_TEST
 
@@ -624,13 +978,27 @@ Suite *suite(void)
     test_add_linux(c, damage_in_front_of_something_intact_is_a_gap, NO_BOOT_ID);
     tcase_add_test(c, damage_below_what_frames_prove_is_a_gap);
     tcase_add_test(c, damage_below_a_clean_close_is_a_gap);
+    tcase_add_loop_test(c, a_damaged_end_of_a_durable_segment_is_a_gap, 0, 2);
+    tcase_add_test(c, a_hole_over_the_durable_offset_is_gap_and_cut);
+    test_add_linux(c, the_report_says_that_there_is_more, NO_BOOT_ID);
     suite_add_tcase(s, c);
     c = tcase_create("cut");
     tcase_add_test(c, what_was_not_stable_is_cut);
     tcase_add_test(c, a_cut_takes_later_segments_with_it);
     tcase_add_test(c, a_seal_of_recovery_makes_nothing_stable);
+    tcase_add_test(c, a_cut_below_what_is_durable_leaves_a_gap);
+    test_add_linux(c, after_a_failed_sync_nothing_is_taken_on_trust, NO_BOOT_ID);
     tcase_add_test(c, a_torn_last_record_is_gone_without_a_word);
     tcase_add_test(c, nothing_is_appended_behind_a_cut);
+    suite_add_tcase(s, c);
+    c = tcase_create("stable");
+    tcase_add_loop_test(c, recovery_makes_stable_what_has_to_be, 0, 7);
+    tcase_add_test(c, what_was_proved_to_be_stable_stays_so);
+    tcase_add_test(c, every_partition_is_sealed);
+    tcase_add_test(c, doubts_outlive_a_second_crash);
+    tcase_add_test(c, who_cannot_settle_an_intent_leaves_the_file_unclean);
+    tcase_add_test(c, a_recovery_proves_nothing_to_the_next);
+    tcase_add_test(c, a_clean_mark_without_tails_is_damage);
     suite_add_tcase(s, c);
     c = tcase_create("again");
     tcase_add_test(c, a_second_crash_is_recovered_like_the_first);

@@ -140,6 +140,41 @@ START_TEST(a_writer_inside_is_waited_for)
 }
 END_TEST
 
+/* [P5] Of two topics that are deleted, the one with a writer inside waits, and only that: whichever
+ * was deleted first. */
+START_TEST(topics_are_freed_one_by_one)
+{
+    const beck_topic_config config = {.size = sizeof config, .partitions = 2, .sync = BECK_SYNC_OS};
+    const beck_record r = {.value = "v", .value_size = 1};
+    struct cell_ref inside[2];
+    beck_topic *topic;
+    make_topic();
+    ck_assert_int_eq(beck_topic_open(a, "u", &config, &topic), BECK_OK);
+    for (int i = 0; i < 4; i++) ck_assert_int_eq(beck_append(topic, &r, NULL), BECK_OK);
+    ck_assert_int_eq(catalog_refresh(&b->cat), BECK_OK);
+    uint64_t used = space_used(&a->cat.picture.space),
+             u = picture_topic_by_name(&a->cat.picture, "u")->id;
+    size_t segments = a->cat.picture.owner_count;
+    inside[0] = cell_of(b, 2);
+    ck_assert_int_eq(catalog_cell(&b->cat, u, 0, &inside[1]), BECK_OK);
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(coord_lock(&b->coord, &inside[i], WORD_LOCK, LOCK_TRY), LOCK_TAKEN);
+    ck_assert_int_eq(beck_topic_delete(a, "t"), BECK_OK);
+    ck_assert_int_eq(beck_topic_delete(a, "u"), BECK_OK);
+    ck_assert_uint_eq(retired(a), segments);
+    coord_unlock(&b->coord, &inside[_i], WORD_LOCK);
+    retire_look(&a->cat);
+    ck_assert_uint_eq(retired(a), _i == 0 ? segments - 3 : 3);
+    for (size_t i = 0; i < a->cat.picture.retired_count; i++)
+        ck_assert_uint_eq(a->cat.picture.retired[i].topic, _i == 0 ? u : TOPIC);
+    coord_unlock(&b->coord, &inside[1 - _i], WORD_LOCK);
+    retire_look(&a->cat);
+    ck_assert_uint_eq(retired(a), 0);
+    ck_assert_uint_eq(space_used(&a->cat.picture.space), used - segments);
+    close_all();
+}
+END_TEST
+
 /* [P5] A writer with an old picture finds the mark. */
 START_TEST(a_writer_with_an_old_picture_is_refused)
 {
@@ -248,6 +283,7 @@ Suite *suite(void)
     tcase_add_test(c, what_nobody_uses_is_freed_at_once);
     test_add_linux(c, cells_are_marked_before_a_segment_is_freed, NO_DSYNC);
     tcase_add_test(c, a_writer_inside_is_waited_for);
+    tcase_add_loop_test(c, topics_are_freed_one_by_one, 0, 2);
     tcase_add_test(c, a_writer_with_an_old_picture_is_refused);
     tcase_add_test(c, a_writer_that_died_inside_is_not_waited_for);
     tcase_add_test(c, a_pinned_segment_is_kept);
