@@ -87,8 +87,8 @@ BROKEN = [
     ("root-flips-before-its-content", "catalog",
      "    if (rc == 0) rc = write_stable(cat, &s->place, SEGMENT_HEADER_BYTES, s->out.data, "
      "s->out.size);\n",
-     "    if (rc == 0) rc = os_write(&cat->file->os, s->out.data, s->out.size, place_at(&s->place) + "
-     "SEGMENT_HEADER_BYTES);\n#define os_sync(file) 0\n"),
+     "    if (rc == 0) rc = os_write(&cat->file->os, s->out.data, s->out.size, "
+     "place_at(&s->place) + SEGMENT_HEADER_BYTES);\n#define os_sync(file) 0\n"),
     ("superblocks-at-once", "file",
      "    return os_write_stable(&f->os, bytes, SUPER_BYTES, copy == 0 ? SUPER_A_AT : SUPER_B_AT);",
      "    return os_write(&f->os, bytes, SUPER_BYTES, copy == 0 ? SUPER_A_AT : SUPER_B_AT);"),

@@ -194,7 +194,9 @@ static void do_append(struct actor *a)
     if (rc != BECK_UNKNOWN && rc != BECK_POISONED) may_fail(rc, a->db, "append");
     s->acknowledged[index] = sim_world()->now;
     note_frame(&s->oracle.ops[index], values[own]);
-    append_done(s, index, rc, offset, more || t.class == BECK_SYNC_SYNC);
+    const struct known_topic *now = oracle_topic(&s->oracle, t.id);
+    bool sync = t.class == BECK_SYNC_SYNC && now != NULL && now->class == BECK_SYNC_SYNC;
+    append_done(s, index, rc, offset, more || sync);
     call_ends(s, "append", rc);
     if (rc == BECK_POISONED && sim_world()->faults == 0) sim_violation("poisoned for no reason");
 }
@@ -332,21 +334,29 @@ static void do_delete(struct actor *a)
     if (rc == 0 && t->id == id) *t = (struct known_topic){.last = t->last, .openers = t->openers};
 }
 
+/* More partitions, or the other class: then what was acknowledged in the old one stays so. */
 static void do_alter(struct actor *a)
 {
     uint32_t n = pick_topic(a);
     char name[8];
-    if (!a->admin || n == NAMES_MAX || a->s->oracle.topics[n].partitions == PARTS_MAX) return;
+    if (!a->admin || n == NAMES_MAX) return;
     struct known_topic *t = &a->s->oracle.topics[n];
-    beck_topic_config config = {.size = sizeof config, .partitions = t->partitions + 1};
+    beck_topic_config config = {.size = sizeof config};
     topic_name(n, name);
-    t->altering = config.partitions;
+    if (t->partitions < PARTS_MAX && chance_one_in(&a->chance, 2)) {
+        t->altering = config.partitions = t->partitions + 1;
+    } else {
+        config.sync = t->class == BECK_SYNC_SYNC ? BECK_SYNC_OS : BECK_SYNC_SYNC;
+        t->class = BECK_SYNC_OS; /* which promises less, while it is not known */
+    }
+    trace("alter %s: %u partitions, class %u", name, config.partitions, config.sync);
     call_begins();
     int rc = beck_topic_alter(a->db, name, &config);
     call_ends(a->s, "alter", rc);
     if (rc != BECK_POISONED) may_fail(rc, a->db, "alter");
     if (rc < 0) return;
-    t->partitions = config.partitions;
+    if (config.partitions != 0) t->partitions = config.partitions;
+    if (config.sync != 0) t->class = config.sync;
     t->altering = 0;
 }
 

@@ -63,7 +63,11 @@ static void append_somewhere(struct inspection *in, beck *db)
                 continue;
             }
             topic_name(i, name);
-            o->ops[index] = (struct op){.topic = t->id, .partition = p, .count = 1, .offset = -1};
+            o->ops[index] = (struct op){.topic = t->id,
+                                        .partition = p,
+                                        .count = 1,
+                                        .offset = -1,
+                                        .sync = t->class == BECK_SYNC_SYNC};
             beck_record r = {.value = value, .partition = (int32_t)p};
             uint32_t padding = chance_below(&in->chance, 900);
             r.value_size =

@@ -90,14 +90,14 @@ uint32_t oracle_seen(struct oracle *o, const beck_record *r)
 {
     uint32_t k, op = value_check(o, r, &k);
     struct known_topic *t = oracle_topic(o, o->ops[op].topic);
-    if (o->lossy && t != NULL && t->class != BECK_SYNC_SYNC) return op;
+    if (o->lossy && t != NULL && !(t->class == BECK_SYNC_SYNC && o->ops[op].sync)) return op;
     if (o->ops[op].outcome == OUTCOME_PENDING) {
         o->ops[op].outcome = OUTCOME_THERE;
         o->ops[op].offset = r->offset - k;
     }
     if (t == NULL) return op;
     /* Nobody acts on a record of a `sync` topic that later vanishes. */
-    bool power = t->class == BECK_SYNC_SYNC;
+    bool power = t->class == BECK_SYNC_SYNC && o->ops[op].sync;
     oracle_need(t, (uint32_t)r->partition, power ? LEVEL_POWER : LEVEL_KILL, r->offset + 1);
     return op;
 }
@@ -109,7 +109,8 @@ void oracle_sync_failed(struct oracle *o)
     for (uint32_t i = 0; i < o->op_count; i++) {
         struct op *op = &o->ops[i];
         const struct known_topic *t = oracle_topic(o, op->topic);
-        if (t == NULL || t->class == BECK_SYNC_SYNC || op->outcome != OUTCOME_THERE) continue;
+        if (t == NULL || op->outcome != OUTCOME_THERE) continue;
+        if (t->class == BECK_SYNC_SYNC && op->sync) continue;
         if (op->offset + op->count > t->need[LEVEL_POWER][op->partition])
             op->outcome = OUTCOME_PENDING;
     }

@@ -26,6 +26,7 @@ struct op { /* an append of `count` records as one batch */
     uint32_t partition;
     uint16_t count;
     uint8_t outcome;
+    bool sync; /* begun when its topic was a `sync` topic */
 };
 
 struct known_topic { /* by name: t0, t1 ... */

@@ -932,31 +932,6 @@ START_TEST(a_clean_file_is_believed)
 }
 END_TEST
 
-static void recover_and_die(const struct life *life)
-{
-    beck *db;
-    (void)life;
-    if (beck_open(path, &options, &db) != BECK_OK) _exit(4);
-    kill(getpid(), SIGKILL);
-}
-
-/* What the page cache showed to the first recovery may be gone at the second: the cut it makes
- * in the
- * last segment says nothing about the segments before. */
-START_TEST(a_recovery_proves_nothing_about_earlier_segments)
-{
-    make_file((struct life){.records = 50});
-    file_close(&file);
-    ck_assert(run(recover_and_die, NULL));
-    ck_assert_int_eq(file_open(&file, path, &options), BECK_OK);
-    ck_assert_int_eq(file_read_super(&file, &super), 1);
-    ck_assert_uint_ne(segment_of[20], segment_of[49]);
-    damage(20);
-    another_boot();
-    expect_lasting(expect_recovered(20, 0, "follow the cut"));
-}
-END_TEST
-
 /* The header of a segment of an `os` topic need not be stable. */
 START_TEST(headers_are_made_good)
 {
@@ -1004,7 +979,6 @@ Suite *suite(void)
     tcase_add_test(c, a_second_crash_is_recovered_like_the_first);
     test_add_linux(c, recovery_can_be_interrupted_anywhere, NO_DSYNC);
     test_add_linux(c, interrupted_recovery_keeps_the_gaps, NO_BOOT_ID);
-    test_add_linux(c, a_recovery_proves_nothing_about_earlier_segments, NO_BOOT_ID);
     tcase_add_test(c, headers_are_made_good);
     tcase_add_test(c, a_clean_file_is_believed);
     suite_add_tcase(s, c);
