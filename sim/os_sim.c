@@ -92,11 +92,12 @@ int os_owner(const char *path, struct os_owner *owner)
     return 0;
 }
 
-bool os_linked_by_others(const char *path, const struct os_file *f)
+int os_linked_by_others(const char *path, const struct os_file *f, bool *linked)
 {
     (void)path;
     (void)f;
-    return false;
+    *linked = false;
+    return 0;
 }
 
 int os_still_there(const char *path, const struct os_file *f)

@@ -320,10 +320,12 @@ static int format(struct file *f, uint32_t application_id)
 
 int file_format(struct file *f, uint32_t application_id)
 {
-    if (!f->nameless && os_linked_by_others(f->path, &f->os))
-        return err_set(BECK_PERMISSION,
-                       "an empty file behind another user's symbolic link: use its own name");
-    int rc = format(f, application_id);
+    bool linked = false;
+    int rc = f->nameless ? 0 : os_linked_by_others(f->path, &f->os, &linked);
+    if (rc == 0 && linked)
+        rc = err_set(BECK_PERMISSION,
+                     "an empty file behind another user's symbolic link: use its own name");
+    if (rc == 0) rc = format(f, application_id);
     if (rc != BECK_FULL) return rc;
     return err_set(rc, "no room for a new file, which takes %u KiB: make room on the disk",
                    (HEAP_AT + 2 * BLOCK_BYTES) / (unsigned)KIB);

@@ -54,7 +54,7 @@ BECK_PRIVATE int os_size(const struct os_file *f, uint64_t *bytes);
 BECK_PRIVATE int os_identity(const struct os_file *f, struct os_identity *id);
 BECK_PRIVATE int os_owner(const char *path, struct os_owner *owner);
 /* Does `path` lead to this file by a link that another user, not root, made? */
-BECK_PRIVATE bool os_linked_by_others(const char *path, const struct os_file *f);
+BECK_PRIVATE int os_linked_by_others(const char *path, const struct os_file *f, bool *linked);
 /* MOVED when `path` no longer names this file. */
 BECK_PRIVATE int os_still_there(const char *path, const struct os_file *f);
 BECK_PRIVATE int os_filesystem(const struct os_file *f, struct os_filesystem *fs);

@@ -111,12 +111,14 @@ int os_owner(const char *path, struct os_owner *owner)
     return 0;
 }
 
-bool os_linked_by_others(const char *path, const struct os_file *f)
+int os_linked_by_others(const char *path, const struct os_file *f, bool *linked)
 {
     struct stat name, file;
-    if (lstat(path, &name) < 0 || fstat(f->fd, &file) < 0) return true;
-    if (S_ISLNK(name.st_mode)) return name.st_uid != geteuid() && name.st_uid != 0;
-    return name.st_ino != file.st_ino || name.st_dev != file.st_dev; /* it was one a moment ago */
+    if (lstat(path, &name) < 0) return os_fail("lstat");
+    if (fstat(f->fd, &file) < 0) return os_fail("fstat");
+    *linked = name.st_ino != file.st_ino || name.st_dev != file.st_dev; /* or was a moment ago */
+    if (S_ISLNK(name.st_mode)) *linked = name.st_uid != geteuid() && name.st_uid != 0;
+    return 0;
 }
 
 int os_still_there(const char *path, const struct os_file *f)
