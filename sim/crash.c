@@ -76,6 +76,8 @@ static bool process_loss(struct world *w, const struct oracle *o, enum level lev
     loss_of_processes(&w->disk, &inner->disk);
     memcpy(inner->boot_id, w->boot_id, sizeof w->boot_id);
     inner->inode = w->inode + copied;
+    inner->sync_errors = copied ? 0 : w->sync_errors;
+    inner->error_told = w->error_told;
     inspect_world(inner, &in[inner->depth], o, w->sync_failed ? LEVEL_POWER : level, seed);
     count(COUNT_KILLED);
     return !inner->failed;
@@ -203,7 +205,7 @@ static void change(struct world *w)
 
 static void arm_fault(struct world *w)
 {
-    static const uint32_t most[FAULT_KINDS] = {1, 400, 600, 600, 60, 60, 2000};
+    static const uint32_t most[FAULT_KINDS] = {1, 400, 600, 600, 60, 60, 60, 2000};
     struct chance *c = &w->chance;
     w->fault = chance_one_in(c, 4)
                    ? FAULT_SYNC

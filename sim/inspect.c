@@ -44,6 +44,12 @@ static int read_write_open(struct inspection *in, beck **db)
         if (rc == 0 && !w->sync_failed) return rc;
         beck_close(*db);
     }
+    /* Who opens may be the first to be told of an error from before. */
+    bool untold = w->sync_errors > 0 && !w->error_told;
+    int rc = beck_open("sim.beck", &options, db);
+    if (rc != BECK_POISONED || !untold) return rc;
+    in->level = LEVEL_POWER;
+    beck_close(*db);
     return beck_open("sim.beck", &options, db);
 }
 

@@ -19,6 +19,16 @@ static struct description *description(const struct os_file *f)
     return &sim_world()->files[f->fd - 3];
 }
 
+/* The one that a process maps through: it has one handle. */
+static struct description *own_description(void)
+{
+    struct world *w = sim_world();
+    for (uint32_t i = 0; i < FILES_MAX; i++)
+        if (w->files[i].used && w->files[i].owner == sim_self() && !w->files[i].direct)
+            return &w->files[i];
+    sim_violation("a process syncs a mapping of a file it has not open");
+}
+
 static int sync_error(const char *what)
 {
     return err_set(BECK_POISONED, "%s: simulated error", what);
@@ -39,6 +49,7 @@ int os_open(const char *path, enum os_open_mode mode, uint32_t permissions, stru
         if (w->files[i].used) continue;
         w->files[i] =
             (struct description){.used = true, .owner = sim_self(), .readonly = mode == OS_READ};
+        w->files[i].errors = w->sync_errors - (w->sync_errors > 0 && !w->error_told);
         *f = (struct os_file){.fd = (int)i + 3, .readonly = mode == OS_READ};
         w->disk.exists = true;
         return 0;
@@ -199,26 +210,48 @@ int os_write(const struct os_file *f, const void *data, size_t bytes, uint64_t a
     return write_pieces(data, bytes, at);
 }
 
-/* The sync of [from, to) ends. Who wrote meanwhile need not be part of it. */
-static int sync_range(uint64_t from, uint64_t to, const char *what)
+/* Every description that was open when bytes could not be written is told at its next sync, once;
+ * one that is opened later only if nobody was told before. For all of them the bytes are clean. */
+static bool fails(struct description *d)
 {
     struct world *w = sim_world();
+    bool told = d->errors < w->sync_errors;
+    d->errors = w->sync_errors;
+    w->error_told = w->error_told || told;
+    return told;
+}
+
+static void lose(uint64_t from, uint64_t to)
+{
+    struct world *w = sim_world();
+    disk_sync_failed(&w->disk, from, to, chance_one_in(&w->chance, 2), &w->chance);
+    w->sync_failed = true;
+    w->sync_errors++;
+    w->error_told = false;
+}
+
+/* The sync of [from, to) ends. Who wrote meanwhile need not be part of it. */
+static int sync_range(struct description *d, uint64_t from, uint64_t to, const char *what)
+{
     sim_change();
-    if (sim_fault(FAULT_SYNC)) {
-        disk_sync_failed(&w->disk, from, to, chance_one_in(&w->chance, 2), &w->chance);
-        w->sync_failed = true;
+    if (sim_fault(FAULT_WRITEBACK)) {
+        uint64_t at = chance_below(&sim_world()->chance, (uint32_t)disk()->size + 1);
+        lose(at, at + 65536);
         sim_change();
-        return sync_error(what);
     }
-    disk_sync(&w->disk, from, to);
+    if (sim_fault(FAULT_SYNC))
+        lose(from, to);
+    else
+        disk_sync(disk(), from, to);
+    bool failed = fails(d);
     sim_change();
-    return 0;
+    return failed ? sync_error(what) : 0;
 }
 
 int os_write_stable(const struct os_file *f, const void *data, size_t bytes, uint64_t at)
 {
     int rc = os_write(f, data, bytes, at);
-    return rc < 0 ? rc : sync_range(at, at + bytes, "write and sync");
+    return rc < 0 ? rc : sync_range(description(f), at, at + bytes, "write and sync");
 }
 
 int os_allocate(const struct os_file *f, uint64_t at, uint64_t bytes)
@@ -251,8 +284,7 @@ int os_truncate(const struct os_file *f, uint64_t bytes)
 
 int os_sync(const struct os_file *f)
 {
-    (void)f;
-    return sync_range(0, UINT64_MAX, "fdatasync");
+    return sync_range(description(f), 0, UINT64_MAX, "fdatasync");
 }
 
 int os_sync_filesystem(const struct os_file *f)
@@ -328,7 +360,7 @@ int os_populate_loads(const struct os_map *map)
 int os_map_sync(const struct os_map *map, uint64_t from, uint64_t to)
 {
     uint64_t at = (uint64_t)(map->data - disk()->cache);
-    return sync_range(at + from, at + to, "msync");
+    return sync_range(own_description(), at + from, at + to, "msync");
 }
 
 /* In two or three pieces, because the device may take what is there meanwhile. */

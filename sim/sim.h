@@ -131,6 +131,7 @@ struct held { /* a byte lock */
 struct description {
     struct process *owner;
     bool used, readonly, direct;
+    uint32_t errors; /* of syncs that it was told of, or that were told of before it was opened */
     uint64_t mapped; /* mappings that were not given back */
 };
 
@@ -140,6 +141,7 @@ enum fault {
     FAULT_WRITE,
     FAULT_FULL,
     FAULT_SYNC,
+    FAULT_WRITEBACK, /* of the kernel's own: who syncs next is told */
     FAULT_MAP,
     FAULT_MEMORY,
     FAULT_KINDS
@@ -179,6 +181,8 @@ struct world {
     bool fault_for_ever;
     uint32_t faults;
     bool sync_failed;
+    uint32_t sync_errors; /* so many syncs failed */
+    bool error_told;      /* of the last of them; till then who opens is told, too */
     /* memory */
     uint8_t *memory;
     size_t memory_used;

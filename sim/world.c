@@ -327,7 +327,8 @@ void world_reset(struct world *w, uint64_t seed, bool tracked)
     w->snapshot_bytes = 32768;
     w->fault = FAULT_NONE;
     w->faults = 0;
-    w->sync_failed = false;
+    w->sync_failed = w->error_told = false;
+    w->sync_errors = 0;
     w->failed = false;
     w->verdict[0] = 0;
 }
