@@ -13,7 +13,14 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SIM = pathlib.Path(os.environ["SIM"])
-IMAGES = int(os.environ.get("BROKEN_IMAGES", "400000"))
+IMAGES = int(os.environ.get("BROKEN_IMAGES", "1000000"))
+QUICK = os.environ.get("BROKEN") == "quick"
+# Rarely met: they need more than some ten thousand images, and are left out with BROKEN=quick.
+RARE = """free-while-written vouches-for-others catalog-taken-without-repair given-up-frame-stays
+    refused-entries-stay sync-is-visible-at-once name-stable-last adopted-without-checking
+    poison-not-honoured failed-sync-is-tried-again superblock-not-settled readers-not-woken
+    flag-set-too-late read-only-shows-what-is-not-stable intent-not-set free-while-pinned
+    header-not-repaired publish-before-sync poison-forgotten""".split()
 
 # name, module, what stands there, what stands there instead
 BROKEN = [
@@ -89,6 +96,9 @@ BROKEN = [
      "s->out.size);\n",
      "    if (rc == 0) rc = os_write(&cat->file->os, s->out.data, s->out.size, "
      "place_at(&s->place) + SEGMENT_HEADER_BYTES);\n#define os_sync(file) 0\n"),
+    ("refused-entries-stay", "catalog",
+     "if (whole && write_stable(cat, &cat->segment, cat->at.position, zeros, sizeof zeros) < 0) {",
+     "(void)zeros;\n    if (0 && whole) {"),
     ("superblocks-at-once", "file",
      "    return os_write_stable(&f->os, bytes, SUPER_BYTES, copy == 0 ? SUPER_A_AT : SUPER_B_AT);",
      "    return os_write(&f->os, bytes, SUPER_BYTES, copy == 0 ? SUPER_A_AT : SUPER_B_AT);"),
@@ -186,7 +196,7 @@ def try_one(entry):
 
 
 def main(names):
-    wanted = [e for e in BROKEN if not names or e[0] in names]
+    wanted = [e for e in BROKEN if (e[0] in names if names else not QUICK or e[0] not in RARE)]
     missed = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for name, caught, what in pool.map(try_one, wanted):

@@ -74,6 +74,7 @@ static bool process_loss(struct world *w, const struct oracle *o, enum level lev
     static struct inspection in[8];
     struct world *inner = inner_world(w, seed);
     loss_of_processes(&w->disk, &inner->disk);
+    if (copied) disk_sync_all(&inner->disk); /* whoever made it did that */
     memcpy(inner->boot_id, w->boot_id, sizeof w->boot_id);
     inner->inode = w->inode + copied;
     inner->sync_errors = copied ? 0 : w->sync_errors;

@@ -203,6 +203,12 @@ void disk_sync(struct disk *d, uint64_t from, uint64_t to)
     if (cut) size_is_stable(d);
 }
 
+void disk_sync_all(struct disk *d)
+{
+    disk_sync(d, 0, UINT64_MAX);
+    if (d->tracked) memcpy(d->stable, d->cache, d->high);
+}
+
 void disk_sync_failed(struct disk *d, uint64_t from, uint64_t to, bool evict, struct chance *c)
 {
     for (uint32_t i = d->dirty_count; i-- > 0;) {

@@ -9,23 +9,14 @@
 static void look_readonly(struct inspection *in)
 {
     beck_options options = {.size = sizeof options, .flags = BECK_OPEN_READONLY};
-    static struct oracle copy[8];
     beck *db;
     if (!sim_world()->disk.exists) return;
     int rc = beck_open("sim.beck", &options, &db);
     trace("opened read-only: %d", rc);
-    if (rc == 0) {
-        struct oracle *o = &copy[sim_world()->depth];
-        *o = in->oracle;
-        oracle_compare(o, db, in->level, true);
-        /* What a reader was shown must be there for the next one. */
-        for (uint32_t i = 0; i < NAMES_MAX; i++)
-            if (o->topics[i].class != BECK_SYNC_SYNC)
-                memcpy(o->topics[i].need, in->oracle.topics[i].need, sizeof o->topics[i].need);
-        in->oracle = *o;
-    } else if (rc != BECK_NOT_BECK) {
+    if (rc == 0)
+        oracle_compare(&in->oracle, db, in->level, ADOPT_SHOWN);
+    else if (rc != BECK_NOT_BECK)
         sim_violation("read-only: %d, %s", rc, beck_errmsg(db));
-    }
     beck_close(db);
 }
 
@@ -136,7 +127,7 @@ void inspect(void *argument)
     if (strstr(beck_recovery_report(db), "damaged") != NULL)
         sim_violation("damage: %s", beck_recovery_report(db));
     trace("opened; report: %s", beck_recovery_report(db));
-    oracle_compare(&in->oracle, db, in->level, true);
+    oracle_compare(&in->oracle, db, in->level, ADOPT_ALL);
     in->level = LEVEL_KILL; /* what was seen now survives the death of processes */
     append_somewhere(in, db);
     if (chance_one_in(&in->chance, 4)) change_topics(in, db);
@@ -146,7 +137,7 @@ void inspect(void *argument)
     if (!chance_one_in(&in->chance, 4)) return;
     rc = beck_open("sim.beck", NULL, &db);
     if (rc < 0) sim_violation("open after close: %d, %s", rc, beck_errmsg(db));
-    oracle_compare(&in->oracle, db, LEVEL_KILL, false);
+    oracle_compare(&in->oracle, db, LEVEL_KILL, ADOPT_NOTHING);
     if (beck_check(db, note_finding, NULL, finding, NULL) < 0)
         sim_violation("check after recovery: %s", finding);
     rc = beck_close(db);

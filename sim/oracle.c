@@ -304,11 +304,27 @@ void oracle_compare_damaged(struct oracle *o, beck *db, uint64_t at, uint64_t by
     compare_untouched(c, at, bytes);
 }
 
-void oracle_compare(struct oracle *o, beck *db, enum level level, bool adopt)
+/* After a failed sync a read-only handle may show less than the page cache has. */
+static void adopt_shown(struct comparison *c)
+{
+    struct oracle *o = c->o;
+    for (uint32_t i = 0; i < o->op_count; i++) {
+        if (c->found[i] == 0) continue;
+        o->ops[i].outcome = OUTCOME_THERE;
+        o->ops[i].offset = c->base[i];
+    }
+    for (uint32_t i = 0; i < NAMES_MAX; i++)
+        for (uint32_t p = 0; p < c->partitions[i] && o->topics[i].id == c->ids[i]; p++)
+            if (c->classes[i] == BECK_SYNC_SYNC)
+                oracle_need(&o->topics[i], p, LEVEL_POWER, c->end[i][p]);
+}
+
+void oracle_compare(struct oracle *o, beck *db, enum level level, enum adoption adoption)
 {
     struct comparison *c = comparison_new(o);
     compare_topics(c, db);
     compare_records(c, db);
     compare_ends(c, level);
-    if (adopt) adopt_all(c);
+    if (adoption == ADOPT_SHOWN) adopt_shown(c);
+    if (adoption == ADOPT_ALL) adopt_all(c);
 }

@@ -65,8 +65,9 @@ struct known_topic *oracle_topic(struct oracle *o, uint64_t id);
 
 /* Bytes of the file were damaged: [at, at + bytes). What they do not touch must be there. */
 void oracle_compare_damaged(struct oracle *o, beck *db, uint64_t at, uint64_t bytes);
-/* Read everything through `db` and compare. Then what is there is what was, and the rest never
- * was. */
-void oracle_compare(struct oracle *o, beck *db, enum level level, bool adopt);
+/* Read everything through `db` and compare. Then what is there is what was, and the rest never was;
+ * or, where only somebody was shown it, it has to be there for the next one, too. */
+enum adoption { ADOPT_NOTHING, ADOPT_SHOWN, ADOPT_ALL };
+void oracle_compare(struct oracle *o, beck *db, enum level level, enum adoption adoption);
 
 #endif

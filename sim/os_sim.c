@@ -291,7 +291,7 @@ int os_sync_filesystem(const struct os_file *f)
 {
     (void)f;
     sim_change();
-    if (sim_fault(FAULT_SYNC)) return sync_error("syncfs");
+    if (sim_fault(FAULT_SYNC)) return err_set(BECK_IO, "syncfs: simulated error");
     disk_sync(disk(), 0, UINT64_MAX);
     sim_change();
     return 0;

@@ -70,6 +70,8 @@ void disk_zero(struct disk *d, uint64_t at, uint64_t bytes);
 void disk_resize(struct disk *d, uint64_t bytes);
 /* The sectors that hold [from, to) are stable now. */
 void disk_sync(struct disk *d, uint64_t from, uint64_t to);
+/* All that is seen is stable, also what a failed sync left. */
+void disk_sync_all(struct disk *d);
 /* The sync failed: some of it got there, and all of it counts as clean; with `evict` some of it
  * leaves memory, and what the device has is seen again. */
 void disk_sync_failed(struct disk *d, uint64_t from, uint64_t to, bool evict, struct chance *c);

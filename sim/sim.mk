@@ -33,9 +33,12 @@ crash: $(SIM)/crash ## simulated power loss, kill -9, faults: IMAGES=5000000 SEE
 crash-broken: $(SIM)/crash ## builds of the library with one step broken, each of which `crash` must catch
 	@SIM=$(abspath $(SIM)) CC="$(CC)" FLAGS="$(filter-out -MMD -MP -Werror,$(SIM_FLAGS))" python3 sim/broken.py $(ARGS)
 
-# For check and check-all: a test is a program that ends with 0.
+# What check-all plays of it.
 PROOFS += crash-short
+crash-short: export BROKEN := quick
+crash-short: export BROKEN_IMAGES := 60000
 crash-short: $(SIM)/crash
-	@SIM=$(abspath $(SIM)) CC="$(CC)" FLAGS="$(filter-out -MMD -MP -Werror,$(SIM_FLAGS))" $(RUN) sim/crash_short.sh sim/broken.py
+	@SIM=$(abspath $(SIM)) CC="$(CC)" FLAGS="$(filter-out -MMD -MP -Werror,$(SIM_FLAGS))" $(RUN) \
+	    sim/crash_short.sh sim/broken.py
 
 -include $(wildcard $(SIM)/*.d)

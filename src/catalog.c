@@ -377,6 +377,27 @@ static int encode_frame(const struct segment_place *place, const struct log_posi
     return rc;
 }
 
+/* The write of a frame failed, but all of it may stand there: who replays the log next must not take
+ * up what was refused, and on which others have gone on meanwhile. */
+static int give_up_entries(struct catalog *cat, struct buf *frame, int rc)
+{
+    static const uint8_t zeros[FRAME_BYTES];
+    struct log_frame found;
+    char message[512];
+    if (rc == BECK_POISONED) return rc;
+    (void)strncpy(message, err_message(), sizeof message - 1);
+    message[sizeof message - 1] = 0;
+    bool read = file_read_segment(cat->file, &cat->segment, cat->at.position, frame->data,
+                                  frame->size) == 0;
+    bool whole = !read || log_frame_at(&cat->segment, &cat->at, frame->data, frame->size, true,
+                                       &found, NULL) == 1;
+    if (whole && write_stable(cat, &cat->segment, cat->at.position, zeros, sizeof zeros) < 0) {
+        coord_poison(cat->coord);
+        rc = BECK_POISONED;
+    }
+    return err_set(rc, "%s", message);
+}
+
 /* Put one frame at the end of the log and show it. */
 static int append_frame(struct catalog *cat, const struct entry *entries, size_t count,
                         struct buf *frame)
@@ -387,8 +408,9 @@ static int append_frame(struct catalog *cat, const struct entry *entries, size_t
     int rc = encode_frame(&cat->segment, &cat->at, entries, count, frame, &made);
     /* Applied before it is written: what does not apply must never become stable. */
     if (rc == 0) rc = apply_batch(cat, frame->data + FRAME_BYTES, &made.batch);
-    if (rc == 0) rc = write_stable(cat, &cat->segment, cat->at.position, frame->data, frame->size);
     if (rc < 0) return rc;
+    rc = write_stable(cat, &cat->segment, cat->at.position, frame->data, frame->size);
+    if (rc < 0) return give_up_entries(cat, frame, rc);
     log_advance(&cat->at, &made);
     atomic_store(&cat->seen, cat->at.next);
     atomic_exchange(&cell.rw->visible, cat->at.next); /* [C1] [C2] */

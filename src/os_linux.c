@@ -206,7 +206,7 @@ int os_allocate(const struct os_file *f, uint64_t at, uint64_t bytes)
 int os_sync_filesystem(const struct os_file *f)
 {
     if (syncfs(f->fd) == 0) return 0;
-    return os_missing() ? err_set(BECK_UNSUPPORTED, "no syncfs") : os_sync_failed("syncfs");
+    return os_missing() ? err_set(BECK_UNSUPPORTED, "no syncfs") : os_fail("syncfs");
 }
 
 void os_writeback(const struct os_file *f, uint64_t at, uint64_t bytes)

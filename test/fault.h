@@ -12,7 +12,7 @@
 #if defined(__SANITIZE_THREAD__)
 #define FAULT_WRAPPED 0
 #elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
 #define FAULT_WRAPPED 0
 #endif
 #endif

@@ -3,8 +3,9 @@ FAULT_WRAPS := open fcntl fstat stat statx fstatfs fstatvfs pread read pwrite pw
     fsync syncfs msync mmap munmap madvise fallocate ftruncate lseek ioctl sync_file_range syscall \
     getrandom memfd_create malloc calloc realloc aligned_alloc free pthread_setspecific \
     pthread_key_create
-# The runtime of the thread sanitizer is part of the program, and makes the same calls.
-ifeq ($(filter thread,$(SAN)),)
+# The runtime of the thread sanitizer, and any of clang's, is part of the program and makes the same
+# calls.
+ifeq ($(filter thread,$(SAN))$(if $(SAN),$(findstring clang,$(CC))),)
 $(OUT)/test/fault_test: LDFLAGS += $(FAULT_WRAPS:%=-Wl,--wrap=%)
 endif
 $(OUT)/test/fault_test: test/fault.mk

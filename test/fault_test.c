@@ -647,7 +647,7 @@ Suite *suite(void)
     tcase_set_timeout(c, 120);
     suite_add_tcase(s, c);
     if (!FAULT_WRAPPED) {
-        printf("skipped: the thread sanitizer's own calls would fail, too\n");
+        printf("skipped: the sanitizer's own calls would fail, too\n");
         return s;
     }
     tcase_add_loop_test(c, fail_each_call, 0, SCENARIOS);

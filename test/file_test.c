@@ -419,7 +419,7 @@ Suite *suite(void)
     test_add_linux(c, a_new_file_is_small_and_unclean, NO_BOOT_ID);
     test_add_linux(c, a_superblock_changes_one_stable_copy_at_a_time, NO_DSYNC);
     test_add_linux(c, a_change_that_stops_leaves_one_state, NO_DSYNC);
-    tcase_add_test(c, the_copy_that_counts_is_settled_first);
+    test_add_linux(c, the_copy_that_counts_is_settled_first, NO_DSYNC);
     tcase_add_test(c, interrupted_formatting_is_done_again);
     tcase_add_test(c, either_copy_may_be_damaged);
     tcase_add_test(c, newer_and_impossible_files_are_refused);
