@@ -377,8 +377,8 @@ static int encode_frame(const struct segment_place *place, const struct log_posi
     return rc;
 }
 
-/* The write of a frame failed, but all of it may stand there: who replays the log next must not take
- * up what was refused, and on which others have gone on meanwhile. */
+/* The write of a frame failed, but all of it may stand there: who replays the log next must not
+ * take up what was refused, and on which others have gone on meanwhile. */
 static int give_up_entries(struct catalog *cat, struct buf *frame, int rc)
 {
     static const uint8_t zeros[FRAME_BYTES];

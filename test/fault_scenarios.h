@@ -340,8 +340,8 @@ static void take_over(struct world *w)
     closed(w, 0);
 }
 
-/* So many changes that the next ones rewrite the catalog. With tiny limits that happens all the time,
- * and does not make it smaller. */
+/* So many changes that the next ones rewrite the catalog. With tiny limits that happens all the
+ * time, and does not make it smaller. */
 #ifdef BECK_TINY
 #define SHRINKS false
 #else
