@@ -36,6 +36,7 @@ static void inspect_world(struct world *w, struct inspection *in, const struct o
 {
     in->oracle = *o;
     in->level = level;
+    in->poisoned = false;
     in->chance.state = seed;
     in->fault_first = chance_one_in(&in->chance, 10);
     w->context = in;

@@ -44,6 +44,13 @@ static int read_write_open(struct inspection *in, beck **db)
     return beck_open("sim.beck", &options, db);
 }
 
+static bool told_late(struct inspection *in, int rc)
+{
+    if (rc != BECK_POISONED || !in->untold) return false;
+    in->poisoned = true;
+    return true;
+}
+
 static void append_somewhere(struct inspection *in, beck *db)
 {
     static uint8_t value[VALUE_MAX];
@@ -75,6 +82,7 @@ static void append_somewhere(struct inspection *in, beck *db)
                 o->ops[index].outcome = OUTCOME_NOT;
                 continue;
             }
+            if (told_late(in, rc)) return;
             if (rc < 0) sim_violation("append after recovery: %d, %s", rc, beck_errmsg(db));
             if (offset < t->need[LEVEL_KILL][p])
                 sim_violation("%s:%u: offset %lld was given twice", name, p, (long long)offset);
@@ -97,6 +105,7 @@ static void change_topics(struct inspection *in, beck *db)
         int rc = beck_topic_delete(db, name);
         trace("delete %s: %d", name, rc);
         if (rc == 0) *t = (struct known_topic){.last = t->last};
+        if (told_late(in, rc)) return;
         if (rc < 0 && rc != BECK_FULL) sim_violation("delete after recovery: %s", beck_errmsg(db));
         return;
     }
@@ -105,9 +114,24 @@ static void change_topics(struct inspection *in, beck *db)
     const beck_topic_info *info;
     if (rc == 0) rc = beck_topic_describe(db, name, &info);
     if (rc == BECK_FULL) return;
+    if (told_late(in, rc)) return;
     if (rc < 0) sim_violation("create after recovery: %s", beck_errmsg(db));
     *t = (struct known_topic){
         .id = info->id, .last = info->id, .partitions = 1, .class = BECK_SYNC_SYNC};
+}
+
+/* After a failed sync that was told late: what was stable must be there. */
+static void look_once_more(struct inspection *in)
+{
+    beck *db;
+    oracle_sync_failed(&in->oracle);
+    in->untold = in->poisoned = false;
+    in->level = LEVEL_POWER;
+    int rc = beck_open("sim.beck", NULL, &db);
+    if (rc < 0) sim_violation("open after a failed sync: %d, %s", rc, beck_errmsg(db));
+    oracle_compare(&in->oracle, db, in->level, ADOPT_ALL);
+    rc = beck_close(db);
+    if (rc < 0 && rc != BECK_FULL) sim_violation("close after a failed sync: %d", rc);
 }
 
 static int note_finding(void *context, const char *finding)
@@ -121,6 +145,7 @@ void inspect(void *argument)
     char finding[200] = {0};
     struct inspection *in = argument;
     beck *db;
+    in->untold = sim_world()->sync_errors > 0 && !sim_world()->error_told;
     if (chance_one_in(&in->chance, 8)) look_readonly(in);
     int rc = read_write_open(in, &db);
     if (rc < 0) sim_violation("open: %d, %s", rc, beck_errmsg(db));
@@ -130,9 +155,13 @@ void inspect(void *argument)
     oracle_compare(&in->oracle, db, in->level, ADOPT_ALL);
     in->level = LEVEL_KILL; /* what was seen now survives the death of processes */
     append_somewhere(in, db);
-    if (chance_one_in(&in->chance, 4)) change_topics(in, db);
-    if (chance_one_in(&in->chance, 4)) append_somewhere(in, db);
+    if (!in->poisoned && chance_one_in(&in->chance, 4)) change_topics(in, db);
+    if (!in->poisoned && chance_one_in(&in->chance, 4)) append_somewhere(in, db);
     rc = beck_close(db);
+    if (in->poisoned || told_late(in, rc)) {
+        look_once_more(in);
+        return;
+    }
     if (rc < 0 && rc != BECK_FULL) sim_violation("close after recovery: %d", rc);
     if (!chance_one_in(&in->chance, 4)) return;
     rc = beck_open("sim.beck", NULL, &db);

@@ -9,6 +9,8 @@ struct inspection {
     enum level level;
     struct chance chance;
     bool fault_first;
+    bool untold;   /* an error of the kernel's own writes is waiting for the first to sync */
+    bool poisoned; /* by it */
 };
 
 /* Its argument is an inspection: opens the file, compares, appends, and leaves what is true now. */
