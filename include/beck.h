@@ -316,7 +316,8 @@ typedef struct beck_record {
 
 /* Append one record. Placed by record->partition; with BECK_ANY_PARTITION by murmur2 of its key as
  * Kafka does, or, without a key, spread over the partitions. *offset (may be NULL) is its offset.
- * Errors: TOO_LARGE, INVALID, DELETED, FULL, READONLY, IO: nothing was appended.
+ * Errors: TOO_LARGE, INVALID, FULL, READONLY, IO: nothing was appended.
+ * DELETED: the topic is gone, and with it this record, which may have been read before.
  * MOVED: the file was deleted or replaced, which is noticed within 100 ms: open it again.
  * UNKNOWN: something failed behind the write; the record may or may not be there.
  * POISONED: a sync failed and the outcome is unknown; nothing more is accepted until the file is

@@ -105,7 +105,7 @@ static void append_done(struct scenario *s, uint32_t index, int rc, int64_t offs
             oracle_need(t, op->partition, power ? LEVEL_POWER : LEVEL_KILL, offset + op->count);
         return;
     }
-    if (rc == BECK_UNKNOWN || rc == BECK_POISONED) return;
+    if (rc == BECK_UNKNOWN || rc == BECK_POISONED || rc == BECK_DELETED) return;
     if (op->outcome == OUTCOME_THERE)
         sim_violation("append %u was seen, and then refused: %d", index, rc);
     op->outcome = OUTCOME_NOT;
@@ -255,8 +255,10 @@ static void do_poll(struct actor *a)
     int rc = beck_poll(a->consumer, 1 + chance_below(&a->chance, 20), timeout, &records, &got);
     call_ends(a->s, "poll", rc);
     a->polled_at = sim_world()->now;
-    /* They are valid until the next call, whatever others do meanwhile. */
-    uint32_t hold = chance_one_in(&a->chance, 3) ? chance_below(&a->chance, 600) : 0;
+    /* They are valid until the next call, whatever others do meanwhile; but for a failed sync, after
+     * which the page cache may show older bytes again. */
+    bool may_hold = !a->s->faults && chance_one_in(&a->chance, 3);
+    uint32_t hold = may_hold ? chance_below(&a->chance, 600) : 0;
     for (uint32_t i = 0; rc == 0 && i < hold; i++) sim_point(NULL);
     for (size_t i = 0; rc == 0 && i < got; i++) see(a, &records[i]);
     if (rc == BECK_EVENT && !sim_world()->sync_failed) {

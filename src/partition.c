@@ -486,11 +486,7 @@ int partition_append(struct partition *p, const struct partition_batch *batch, u
     if (os) coord_wake_readers(p->cat->coord, p->cell.rw);
     if (os && sync != BECK_SYNC_SYNC && LIKELY(!flush_due(p))) return 0;
     rc = partition_sync(p, tail.next + batch->count);
-    /* The topic was deleted meanwhile, but what was visible before was appended before. */
-    bool seen =
-        os ? sync != BECK_SYNC_SYNC : atomic_load(&p->cell.ro->visible) >= tail.next + batch->count;
-    if (rc == BECK_DELETED && seen) return 0;
-    if (rc == 0 || rc == BECK_POISONED) return rc;
+    if (rc == 0 || rc == BECK_POISONED || rc == BECK_DELETED) return rc;
     return err_context(BECK_UNKNOWN, "topic %s:%u: written, but not known to be stable",
                        p->topic_name, p->index);
 }

@@ -182,6 +182,7 @@ static void setup(bool crashed)
     beck *db = NULL;
     image.crashed = crashed;
     snprintf(image.name, sizeof image.name, "%s", path_in(quick_folder(), "damaged.beck"));
+    unlink(image.name); /* of a run that was killed, and had the same process id */
     if (crashed) {
         ck_assert_int_eq(in_child(make_and_die, image.name), 0);
     } else {

@@ -32,7 +32,7 @@ import sys
 
 NEVER = 1 << 62
 # The outcomes that leave open whether it happened.
-OPEN = {"POISONED", "UNKNOWN", "INTERNAL"}
+OPEN = {"POISONED", "UNKNOWN", "INTERNAL", "DELETED"}
 GAP_DELETED, GAP_LOST = "2", "3"
 
 
