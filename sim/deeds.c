@@ -255,8 +255,8 @@ static void do_poll(struct actor *a)
     int rc = beck_poll(a->consumer, 1 + chance_below(&a->chance, 20), timeout, &records, &got);
     call_ends(a->s, "poll", rc);
     a->polled_at = sim_world()->now;
-    /* They are valid until the next call, whatever others do meanwhile; but for a failed sync, after
-     * which the page cache may show older bytes again. */
+    /* They are valid until the next call, whatever others do meanwhile; but for a failed sync,
+     * after which the page cache may show older bytes again. */
     bool may_hold = !a->s->faults && chance_one_in(&a->chance, 3);
     uint32_t hold = may_hold ? chance_below(&a->chance, 600) : 0;
     for (uint32_t i = 0; rc == 0 && i < hold; i++) sim_point(NULL);
