@@ -20,7 +20,8 @@ RARE = """free-while-written vouches-for-others catalog-taken-without-repair giv
     refused-entries-stay sync-is-visible-at-once name-stable-last adopted-without-checking
     poison-not-honoured failed-sync-is-tried-again superblock-not-settled readers-not-woken
     flag-set-too-late read-only-shows-what-is-not-stable intent-not-set free-while-pinned
-    header-not-repaired publish-before-sync poison-forgotten""".split()
+    header-not-repaired publish-before-sync poison-forgotten residue-ignored
+    roll-of-a-sync-topic-unsynced clean-mark-before-the-content""".split()
 
 # name, module, what stands there, what stands there instead
 BROKEN = [

@@ -95,16 +95,19 @@ static void versions_drop(struct disk *d, uint32_t v)
     }
 }
 
-static uint64_t written_mask(uint32_t from, uint32_t to)
+/* Which words of a sector are not what the device has. */
+static uint64_t changed_mask(const uint8_t *now, const uint8_t *stable)
 {
     uint64_t mask = 0;
-    for (uint32_t i = from / 8; i <= (to - 1) / 8; i++) mask |= UINT64_C(1) << i;
+    for (uint32_t i = 0; i < SECTOR / 8; i++)
+        if (memcmp(now + i * 8, stable + i * 8, 8) != 0) mask |= UINT64_C(1) << i;
     return mask;
 }
 
 /* The sector's new bytes are in the cache. */
-static void version_add(struct disk *d, uint32_t sector, uint32_t from, uint32_t to)
+static void version_add(struct disk *d, uint32_t sector)
 {
+    const uint8_t *now = d->cache + (uint64_t)sector * SECTOR;
     uint32_t newest = d->newest[sector];
     if (newest == 0) {
         d->dirty_at[sector] = ++d->dirty_count;
@@ -119,8 +122,9 @@ static void version_add(struct disk *d, uint32_t sector, uint32_t from, uint32_t
     }
     uint32_t v = version_make(d);
     d->versions[v].older = newest;
-    d->versions[v].written = written_mask(from, to) | (newest ? d->versions[newest].written : 0);
-    memcpy(d->versions[v].bytes, d->cache + (uint64_t)sector * SECTOR, SECTOR);
+    d->versions[v].changed = changed_mask(now, d->stable + (uint64_t)sector * SECTOR) |
+                             (newest ? d->versions[newest].changed : 0);
+    memcpy(d->versions[v].bytes, now, SECTOR);
     d->newest[sector] = v;
     d->depth[sector]++;
 }
@@ -142,12 +146,12 @@ static const uint8_t zeros[SECTOR];
 
 static void write_piece(struct disk *d, uint64_t at, const uint8_t *data, uint32_t bytes)
 {
-    uint32_t sector = (uint32_t)(at / SECTOR), from = (uint32_t)(at % SECTOR);
+    uint32_t sector = (uint32_t)(at / SECTOR);
     bool same = memcmp(d->cache + at, data, bytes) == 0;
     if (same && (!d->tracked || d->newest[sector] != 0)) return;
     if (same && memcmp(d->stable + at, data, bytes) == 0) return;
     memcpy(d->cache + at, data, bytes);
-    if (d->tracked) version_add(d, sector, from, from + bytes);
+    if (d->tracked) version_add(d, sector);
 }
 
 void disk_write(struct disk *d, uint64_t at, const void *data, uint64_t bytes)
@@ -309,7 +313,7 @@ static void apply_pick(const struct pick *p, const struct disk *from, uint8_t *t
     case PICK_TRASH:
         for (uint32_t i = 0; i < 64; i++) {
             uint64_t word = chance_next(noise);
-            if (v->written >> i & 1) memcpy(to + i * 8, &word, 8);
+            if (v->changed >> i & 1) memcpy(to + i * 8, &word, 8);
         }
         break;
     default: break;

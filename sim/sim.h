@@ -38,7 +38,7 @@ static inline bool chance_one_in(struct chance *c, uint32_t n)
  * ---- */
 struct version { /* of a sector, written and not yet stable */
     uint32_t older;
-    uint64_t written; /* bit i: 8 bytes at i * 8 were written since the sector was stable */
+    uint64_t changed; /* bit i: 8 bytes at i * 8 are not what they were when it was stable */
     uint8_t bytes[SECTOR];
 };
 

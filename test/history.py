@@ -423,7 +423,8 @@ class History:
             if batch.offset is None or batch.end > start:
                 continue
             place = batch.place or (batch.life, batch.partition)
-            stable = batch.stable or "-sync-" in batch.life[0] or batch.end <= synced
+            # a look (2) may have come later
+            stable = batch.stable == 1 or "-sync-" in batch.life[0] or batch.end <= synced
             if not stable or place[1] < 0 or (place[0] not in lives and place[0][0] in gone):
                 continue
             if reader.reached.get(place, 0) < batch.offset + batch.count:
