@@ -78,6 +78,7 @@ static bool process_loss(struct world *w, const struct oracle *o, enum level lev
     if (copied) disk_sync_all(&inner->disk); /* whoever made it did that */
     memcpy(inner->boot_id, w->boot_id, sizeof w->boot_id);
     inner->inode = w->inode + copied;
+    inner->sync_failed = w->sync_failed && !copied;
     inner->sync_errors = copied ? 0 : w->sync_errors;
     inner->error_told = w->error_told;
     inspect_world(inner, &in[inner->depth], o, w->sync_failed ? LEVEL_POWER : level, seed);

@@ -213,21 +213,24 @@ void disk_sync_all(struct disk *d)
     if (d->tracked) memcpy(d->stable, d->cache, d->high);
 }
 
-void disk_sync_failed(struct disk *d, uint64_t from, uint64_t to, bool evict, struct chance *c)
+void disk_sync_failed(struct disk *d, uint64_t from, uint64_t to, struct chance *c)
 {
     for (uint32_t i = d->dirty_count; i-- > 0;) {
         uint64_t at = (uint64_t)d->dirty[i] * SECTOR;
         if (at + SECTOR <= from || at >= to) continue;
         uint32_t v = d->newest[d->dirty[i]];
-        /* A page that was stored to since, as those of cells are, is dirty again. */
-        bool as_written = memcmp(d->versions[v].bytes, d->cache + at, SECTOR) == 0;
         for (uint32_t back = chance_below(c, 3); v != 0 && back > 0; back--)
             v = d->versions[v].older;
         if (v != 0) memcpy(d->stable + at, d->versions[v].bytes, SECTOR);
-        if (evict && as_written && chance_one_in(c, 2))
-            memcpy(d->cache + at, d->stable + at, SECTOR);
         clean(d, d->dirty[i]);
     }
+}
+
+void disk_evict(struct disk *d, struct chance *c)
+{
+    for (uint64_t at = AREA_TO; d->tracked && at < d->size; at += SECTOR)
+        if (d->newest[at / SECTOR] == 0 && chance_one_in(c, 2))
+            memcpy(d->cache + at, d->stable + at, SECTOR);
 }
 
 void disk_read_device(const struct disk *d, uint64_t at, void *data, uint64_t bytes)

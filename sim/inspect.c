@@ -28,11 +28,12 @@ static int read_write_open(struct inspection *in, beck **db)
         w->fault = (enum fault)(FAULT_READ + chance_below(&in->chance, FAULT_KINDS - FAULT_READ));
         w->fault_in = 1 + chance_below(&in->chance, w->fault == FAULT_MEMORY ? 120 : 60);
         w->fault_for_ever = chance_one_in(&in->chance, 2);
+        uint32_t before = w->sync_errors;
         int rc = beck_open("sim.beck", &options, db);
         trace("opened with a fault of kind %d: %d, %u faults", w->fault, rc, w->faults);
         w->fault = FAULT_NONE;
-        if (w->sync_failed) in->level = LEVEL_POWER; /* the page cache may be lost */
-        if (rc == 0 && !w->sync_failed) return rc;
+        if (w->sync_errors > before) in->level = LEVEL_POWER; /* the page cache may be lost */
+        if (rc == 0 && w->sync_errors == before) return rc;
         beck_close(*db);
     }
     /* Who opens may be the first to be told of an error from before. */

@@ -72,9 +72,10 @@ void disk_resize(struct disk *d, uint64_t bytes);
 void disk_sync(struct disk *d, uint64_t from, uint64_t to);
 /* All that is seen is stable, also what a failed sync left. */
 void disk_sync_all(struct disk *d);
-/* The sync failed: some of it got there, and all of it counts as clean; with `evict` some of it
- * leaves memory, and what the device has is seen again. */
-void disk_sync_failed(struct disk *d, uint64_t from, uint64_t to, bool evict, struct chance *c);
+/* The sync failed: some of it got there, and all of it counts as clean. */
+void disk_sync_failed(struct disk *d, uint64_t from, uint64_t to, struct chance *c);
+/* Clean pages leave memory: what a failed sync kept back is seen no more. */
+void disk_evict(struct disk *d, struct chance *c);
 /* What the device holds, where the cache is clean. */
 void disk_read_device(const struct disk *d, uint64_t at, void *data, uint64_t bytes);
 

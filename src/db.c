@@ -263,6 +263,7 @@ static int open_alone(struct beck *db)
     coord_header(&db->coord)->opened_bytes = size;
     coord_note_written(&db->coord, (uint32_t)(size / BLOCK_BYTES));
     rc = recover_alone(db, &super, residue);
+    if (rc == BECK_POISONED) coord_poison(&db->coord); /* nobody else will be told of it */
     return rc < 0 ? rc : coord_publish(&db->coord);
 }
 
