@@ -193,7 +193,7 @@ check-all: | $(BUILD)/ ## check, two compilers, sanitizers, tiny limits, proofs,
 	    $(ONE_THREAD),$(basename $(notdir $(UNITS))))"
 	@$(MAKE) --no-print-directory unit strict OS=portable
 	@$(MAKE) --no-print-directory scripts OS=portable TESTS="$(PORTABLE_SCRIPTS)"
-	@$(MAKE) --no-print-directory scripts ROUNDS=50 TESTS="$(LONGER_SCRIPTS)"
+	@$(MAKE) --no-print-directory scripts ROUNDS=25 TESTS="$(LONGER_SCRIPTS)"
 	@for proof in $(PROOFS); do $(MAKE) --no-print-directory $$proof || exit; done
 	@$(RUN) $(MODELS)
 	@test/run --total

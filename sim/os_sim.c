@@ -37,8 +37,8 @@ static int sync_error(const char *what)
 
 /* ---- Files ---- */
 
-/* Nobody has the file open, and somebody has left word that a sync failed: the page cache need not show
- * what was written any longer. While nobody has, it is believed: see "A failed sync" in
+/* Nobody has the file open, and somebody has left word that a sync failed: the page cache need not
+ * show what was written any longer. While nobody has, it is believed: see the limits in
  * doc/DURABILITY.md. */
 static void forget_pages(struct world *w)
 {
