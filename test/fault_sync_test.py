@@ -225,7 +225,7 @@ def main():
             KINDS if full else ["xfs"], (0, 2 << 20) if full else (2 << 20,), (False, True),
             (False, True) if full else (True,)):
         if kind == "ext4" or (kind == "btrfs" and leave > 0):
-            continue  # a loop device lies about the blocks of the file system, too, there
+            continue  # see FailingDisk in filesystems.py
         words = "%s, %d MiB left%s%s" % (kind, leave >> 20, ", killed" if killed else "",
                                          ", watched" if watched else "")
         image = None
