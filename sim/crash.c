@@ -101,16 +101,16 @@ static void do_damage(struct disk *disk, struct damage *d, struct chance *c)
     }
 }
 
-static bool damage(struct world *w, const struct oracle *o, struct chance *c)
+static void damage(struct world *w, const struct oracle *o, struct chance *c)
 {
     static struct damage d;
     const struct op *op = &o->ops[chance_below(c, o->op_count)];
     uint64_t seed = chance_next(c);
     d.oracle = *o;
     const struct known_topic *t = oracle_topic(&d.oracle, op->topic);
-    if (op->at == 0 || op->outcome != OUTCOME_THERE || w->sync_failed) return true;
-    if (t == NULL || t->deleting) return true; /* others may have its space by now */
-    if (w->disk.size < 262144 + 65536 || op->at + op->bytes > w->disk.size) return true;
+    if (op->at == 0 || op->outcome != OUTCOME_THERE || w->sync_failed) return;
+    if (t == NULL || t->deleting) return; /* others may have its space by now */
+    if (w->disk.size < 262144 + 65536 || op->at + op->bytes > w->disk.size) return;
     struct world *inner = inner_world(w, seed);
     inner->disk.tracked = false;
     loss_of_processes(&w->disk, &inner->disk);
@@ -121,8 +121,8 @@ static bool damage(struct world *w, const struct oracle *o, struct chance *c)
     count(COUNT_DAMAGED);
     world_spawn(inner, inspect_damage, &d);
     world_run(inner);
-    if (!inner->failed) return true;
-    sim_violation("damage at %llu: %s", (unsigned long long)d.at, inner->verdict);
+    if (inner->failed)
+        sim_violation("damage at %llu: %s", (unsigned long long)d.at, inner->verdict);
 }
 
 /* Take away what does not matter: what is left is the reason. */
@@ -232,11 +232,11 @@ static void mischief(struct world *w)
         trace("stop %u", p->number);
         count(COUNT_STOPS);
         if (p == w->running) w->next_switch = w->steps;
-    } else if (alive) {
+    } else if (alive && w->steps < RUN_STEPS) {
         count(COUNT_KILLS);
         trace("kill %u", p->number);
-        if (w->steps < RUN_STEPS) world_kill(w, p);
-    } else if (w->steps < RUN_STEPS) {
+        world_kill(w, p);
+    } else if (!alive && w->steps < RUN_STEPS) {
         world_spawn(w, live, s);
     }
 }
@@ -326,9 +326,16 @@ static void say_which_run(void)
     sigaction(SIGABRT, &action, NULL);
 }
 
+/* The jobs end behind the run they are in, and the figures so far are told. */
+static void on_stop(int number)
+{
+    (void)number;
+    shared->stopped = 1;
+}
+
 static void work(void)
 {
-    while (shared->counts[COUNT_IMAGES] < images_wanted && !shared->failed)
+    while (!shared->stopped && shared->counts[COUNT_IMAGES] < images_wanted && !shared->failed)
         if (!run(first_seed + shared->next_run++)) shared->failed = 1;
 }
 
@@ -381,22 +388,43 @@ static int run_jobs(uint32_t jobs)
     return shared->failed ? 1 : 0;
 }
 
+static int usage(void)
+{
+    fprintf(stderr, "usage: crash [--images N] [--seed S] [--jobs J] [--keep FOLDER]\n"
+                    "       crash --run SEED [--trace 1]    one run, and what happens in it\n");
+    return 2;
+}
+
 int main(int argc, char **argv)
 {
     uint64_t only = 0;
     uint32_t jobs = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
-    for (int i = 1; i + 1 < argc; i += 2) {
-        unsigned long long value = strtoull(argv[i + 1], NULL, 10);
-        if (strcmp(argv[i], "--images") == 0) images_wanted = value;
-        if (strcmp(argv[i], "--seed") == 0) first_seed = value;
-        if (strcmp(argv[i], "--jobs") == 0) jobs = (uint32_t)value;
-        if (strcmp(argv[i], "--run") == 0) only = value;
-        if (strcmp(argv[i], "--trace") == 0) tracing = value != 0;
-        if (strcmp(argv[i], "--keep") == 0) keep_folder = argv[i + 1];
+    for (int i = 1; i < argc; i += 2) {
+        const char *value = argv[i + 1];
+        char *end = NULL;
+        unsigned long long number = value == NULL ? 0 : strtoull(value, &end, 10);
+        bool keep = strcmp(argv[i], "--keep") == 0;
+        if (value == NULL || (!keep && (*value == 0 || *end != 0))) return usage();
+        if (keep)
+            keep_folder = value;
+        else if (strcmp(argv[i], "--images") == 0)
+            images_wanted = number;
+        else if (strcmp(argv[i], "--seed") == 0)
+            first_seed = number;
+        else if (strcmp(argv[i], "--jobs") == 0)
+            jobs = (uint32_t)number;
+        else if (strcmp(argv[i], "--run") == 0)
+            only = number;
+        else if (strcmp(argv[i], "--trace") == 0)
+            tracing = number != 0;
+        else
+            return usage();
     }
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) return 2;
     say_which_run();
+    signal(SIGINT, on_stop);
+    signal(SIGTERM, on_stop);
     if (only == 0) return run_jobs(jobs);
     images_wanted = 0;
     double began = seconds();

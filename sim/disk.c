@@ -4,7 +4,7 @@
  *                          `--power loss: any of them, none, a torn or a trashed one
  *
  * A sync makes stable just the sectors it is asked for: what else a real one may take along is
- * one of the states a loss can leave anyway. Bytes outside of what was written are never damaged.
+ * one of the states a loss can leave anyway. Bytes that a write does not change are never damaged.
  * Words of the coordination area change without a version: nothing that survives depends on them.
  * */
 #include "sim.h"
@@ -31,7 +31,7 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-static void *pages(size_t bytes)
+void *sim_pages(size_t bytes)
 {
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
                    -1, 0);
@@ -44,10 +44,10 @@ static void *pages(size_t bytes)
 
 void disk_init(struct disk *d)
 {
-    d->cache = pages(DISK_BYTES);
-    d->stable = pages(DISK_BYTES);
+    d->cache = sim_pages(DISK_BYTES);
+    d->stable = sim_pages(DISK_BYTES);
     d->version_capacity = 1u << 15;
-    d->versions = pages(d->version_capacity * sizeof *d->versions);
+    d->versions = sim_pages(d->version_capacity * sizeof *d->versions);
     d->version_count = 1; /* 0 = none */
 }
 

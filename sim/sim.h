@@ -62,6 +62,8 @@ struct disk {
     bool name_stable;
     bool tracked; /* versions are kept: there may be a crash */
 };
+/* Memory that begins as zeros and takes room when it is touched; without any the program ends. */
+void *sim_pages(size_t bytes);
 void disk_init(struct disk *d);
 void disk_reset(struct disk *d, bool tracked);
 /* Bytes change, in the cache. */
@@ -135,7 +137,6 @@ struct description {
     struct process *owner;
     bool used, readonly, direct;
     uint32_t errors; /* of syncs that it was told of, or that were told of before it was opened */
-    uint64_t mapped; /* mappings that were not given back */
 };
 
 enum fault {
@@ -155,7 +156,6 @@ struct world {
     struct chance chance;
     struct process processes[PROCESSES_MAX];
     struct process *running;
-    struct process *outside; /* who ran when this world was entered */
     jmp_buf driver;
     struct description files[64];
     struct held locks[256];

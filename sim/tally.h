@@ -25,6 +25,7 @@ struct shared { /* by the jobs */
     _Atomic uint64_t counts[COUNTERS];
     _Atomic uint64_t next_run;
     _Atomic uint32_t failed;
+    _Atomic uint32_t stopped; /* by a signal */
 };
 extern struct shared *shared;
 

@@ -40,17 +40,6 @@ struct process *sim_self(void)
     return current == NULL ? NULL : current->running;
 }
 
-static void *pages(size_t bytes)
-{
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                   -1, 0);
-    if (p == MAP_FAILED) {
-        perror("mmap");
-        exit(2);
-    }
-    return p;
-}
-
 /* ---- Memory: one region a world, given back as a whole ---- */
 
 struct block {          /* before each allocation */
@@ -71,7 +60,7 @@ void *sim_malloc(size_t bytes)
     if (sim_fault(FAULT_MEMORY)) return NULL;
     bytes += sizeof(struct block);
     if (bytes >= LARGE_BYTES) {
-        struct block *b = pages(bytes);
+        struct block *b = sim_pages(bytes);
         b->next = w->large;
         w->large = b;
         b->bytes = bytes;
@@ -205,7 +194,7 @@ struct process *world_spawn(struct world *w, void (*main)(void *), void *argumen
         if (w->processes[i].state == PROCESS_FREE || w->processes[i].state >= PROCESS_DONE)
             p = &w->processes[i];
     if (p == NULL) return NULL;
-    uint8_t *stack = p->stack != NULL ? p->stack : pages(STACK_BYTES);
+    uint8_t *stack = p->stack != NULL ? p->stack : sim_pages(STACK_BYTES);
     *p = (struct process){.world = w, .state = PROCESS_READY, .stack = stack, .main = main};
     p->argument = argument;
     p->number = ++w->next_number;
@@ -265,7 +254,6 @@ void world_run(struct world *w)
 {
     struct world *outer = current;
     void *list = fork_list;
-    w->outside = sim_self();
     while (!w->failed) {
         struct process *p = choose(w);
         if (p == NULL) {
@@ -291,7 +279,7 @@ struct world *world_make(void)
     struct world *w = calloc(1, sizeof *w);
     if (w == NULL) exit(2);
     disk_init(&w->disk);
-    w->memory = pages(MEMORY_BYTES);
+    w->memory = sim_pages(MEMORY_BYTES);
     return w;
 }
 
