@@ -197,6 +197,10 @@ def try_one(entry):
 
 
 def main(names):
+    unknown = set(names) - {e[0] for e in BROKEN}
+    if unknown:
+        sys.exit("no broken build has the name %s; there are: %s" %
+                 (", ".join(sorted(unknown)), " ".join(e[0] for e in BROKEN)))
     wanted = [e for e in BROKEN if (e[0] in names if names else not QUICK or e[0] not in RARE)]
     missed = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
