@@ -37,7 +37,7 @@ BROKEN = [
     ("batch-crc-not-checked", "log",
      "if (deep && !batch_intact(data + FRAME_BYTES, &found->batch)) return 0;", "(void)deep;"),
     ("given-up-frame-stays", "partition",
-     "int zeroed = os_write_stable(&p->cat->file->os, zeros, sizeof zeros, at);",
+     "int zeroed = coord_write_stable(p->cat->coord, zeros, sizeof zeros, at);",
      "(void)at; (void)zeros; int zeroed = 0;"),
     # acknowledged and visible before it is stable
     ("acknowledged-unsynced", "partition",
@@ -90,8 +90,8 @@ BROKEN = [
      "        if (0 && building == BUILDING_POISONED ||\n"),
     # catalog and superblocks
     ("catalog-unsynced", "catalog",
-     "    rc = os_write_stable(&cat->file->os, bytes, count, place_at(place) + from);",
-     "    rc = os_write(&cat->file->os, bytes, count, place_at(place) + from);"),
+     "coord_write_stable(cat->coord, bytes, count, place_at(place) + from);",
+     "os_write(&cat->file->os, bytes, count, place_at(place) + from);"),
     ("root-flips-before-its-content", "catalog",
      "    if (rc == 0) rc = write_stable(cat, &s->place, SEGMENT_HEADER_BYTES, s->out.data, "
      "s->out.size);\n",
@@ -121,8 +121,8 @@ BROKEN = [
      "    return rc < 0 || f->nameless ? rc : os_sync_directory(f->path, &f->os);"),
     ("torn-first-superblock", "file", "if (got[0] == 0 && got[1] != 1) return file_unformatted(f);",
      "if (got[0] == 0 && got[1] == 0) return file_unformatted(f);"),
-    ("index-not-stable", "index", "rc = os_write_stable(c->file, index->data, index->size, at);",
-     "rc = os_write(c->file, index->data, index->size, at);"),
+    ("index-not-stable", "index", "coord_write_stable(c, index->data, index->size, at);",
+     "os_write(c->file, index->data, index->size, at);"),
     # space
     ("free-while-pinned", "retire", "&& !coord_pinned(cat->coord, list[i].place.id))", ")"),
     ("free-while-written", "retire", "rc = retire_mark_topic(cat, list[i].topic, &quiet);",

@@ -334,18 +334,12 @@ int catalog_refresh(struct catalog *cat)
 
 /* ---- Writing ---- */
 
-/* Write bytes of the catalog and make them stable, with the intent that says so. */
+/* Write bytes of the catalog and make them stable. */
 static int write_stable(struct catalog *cat, const struct segment_place *place, uint64_t from,
                         const uint8_t *bytes, size_t count)
 {
     int rc = INVARIANT(from + count <= place_bytes(place));
-    if (rc < 0) return rc;
-    coord_sync_begin(cat->coord);
-    rc = os_write_stable(&cat->file->os, bytes, count, place_at(place) + from);
-    coord_sync_ended(cat->coord, rc);
-    if (rc == 0) rc = coord_check_poison(cat->coord); /* [Y4] */
-    coord_sync_end(cat->coord);
-    return rc;
+    return rc < 0 ? rc : coord_write_stable(cat->coord, bytes, count, place_at(place) + from);
 }
 
 static int encode_frame(const struct segment_place *place, const struct log_position *at,

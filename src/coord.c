@@ -762,6 +762,16 @@ void coord_sync_ended(const struct coord *c, int rc)
     if (rc == BECK_POISONED) coord_poison(c);
 }
 
+int coord_write_stable(struct coord *c, const void *data, size_t bytes, uint64_t at)
+{
+    coord_sync_begin(c);
+    int rc = os_write_stable(c->file, data, bytes, at);
+    coord_sync_ended(c, rc);
+    if (rc == 0) rc = coord_check_poison(c); /* [Y4] */
+    coord_sync_end(c);
+    return rc;
+}
+
 int coord_check_poison(const struct coord *c)
 {
     if (LIKELY(atomic_load(&coord_header_ro(c)->poison) == 0)) return 0;

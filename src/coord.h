@@ -280,6 +280,9 @@ BECK_PRIVATE void coord_settle(struct coord *c);
 BECK_PRIVATE void coord_settle_now_and_then(struct coord *c);
 /* After a write that had to be stable: poison when its sync failed. */
 BECK_PRIVATE void coord_sync_ended(const struct coord *c, int rc);
+/* Write bytes and make them stable, with the intent that says so; only after 0 does anybody rely on
+ * them. POISONED, or why they could not be written. */
+BECK_PRIVATE int coord_write_stable(struct coord *c, const void *data, size_t bytes, uint64_t at);
 BECK_PRIVATE void coord_poison(const struct coord *c);
 BECK_PRIVATE int coord_check_poison(const struct coord *c); /* POISONED */
 

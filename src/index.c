@@ -46,12 +46,7 @@ int index_build(const struct segment_place *place, uint64_t base_offset, const u
 static int index_write_stable(struct coord *c, uint64_t at, const struct buf *index)
 {
     int rc = os_allocate(c->file, at, index->size);
-    if (rc < 0) return rc;
-    coord_sync_begin(c);
-    rc = os_write_stable(c->file, index->data, index->size, at);
-    coord_sync_ended(c, rc);
-    coord_sync_end(c);
-    return rc;
+    return rc < 0 ? rc : coord_write_stable(c, index->data, index->size, at);
 }
 
 void index_write(struct coord *c, const struct segment_place *place, uint64_t base_offset,

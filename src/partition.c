@@ -408,10 +408,7 @@ static int give_up_frame(struct partition *p, uint64_t at, int rc)
     char message[256];
     (void)strncpy(message, err_message(), sizeof message - 1);
     message[sizeof message - 1] = 0;
-    coord_sync_begin(p->cat->coord);
-    int zeroed = os_write_stable(&p->cat->file->os, zeros, sizeof zeros, at);
-    coord_sync_ended(p->cat->coord, zeroed);
-    coord_sync_end(p->cat->coord);
+    int zeroed = coord_write_stable(p->cat->coord, zeros, sizeof zeros, at);
     return err_set(zeroed < 0 ? BECK_UNKNOWN : rc, "%s", message);
 }
 

@@ -363,7 +363,7 @@ static int apply_seal(struct picture *p, struct partition_picture *part, const s
                    (uint64_t)e->index_at + e->index_bytes > bytes;
     if (e->next_offset < s->base || e->place.blocks > s->place.blocks ||
         (e->place.blocks > 0 && outside) || e->stable_offset > e->next_offset ||
-        (!s->sealed && !last))
+        (!last && (!s->sealed || e->next_offset > s[1].base)))
         return err_set(BECK_CORRUPT, "catalog: segment %llu is sealed impossibly",
                        (unsigned long long)e->place.id);
     if (last) {

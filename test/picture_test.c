@@ -262,6 +262,9 @@ START_TEST(impossible_seals_are_refused)
     bad[0].index_at = bad[0].index_bytes = BLOCK_BYTES / 2;
     ck_assert_int_eq(apply(bad[0]), BECK_OK);
     ck_assert_int_eq(apply(good), BECK_OK);
+    ck_assert_int_eq(add(5, T1, 20, 4, 1), BECK_OK); /* again, but not into the one behind it */
+    ck_assert_int_eq(seal(3, 21, 1), BECK_CORRUPT);
+    ck_assert_int_eq(seal(3, 19, 1), BECK_OK);
     picture_free(&p);
 }
 END_TEST
