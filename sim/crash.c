@@ -198,6 +198,7 @@ static void change(struct world *w)
 {
     struct scenario *s = w->context;
     if (w->sync_failed) oracle_sync_failed(&s->oracle);
+    s->oracle.silenced |= w->silenced;
     if (s->oracle.op_count > 0 && chance_one_in(&w->chance, 10 * s->image_one_in))
         damage(w, &s->oracle, &w->chance);
     if (chance_one_in(&w->chance, s->image_one_in))
@@ -269,6 +270,13 @@ static void choose_scenario(struct world *w, struct scenario *s)
     w->shares = !w->mapped_writes;
     s->faults = chance_one_in(c, 2);
     if (s->faults) arm_fault(w);
+    w->error_kills = s->faults && chance_one_in(c, 3);
+    w->holds_writers = chance_one_in(c, 4);
+    if (w->error_kills || w->holds_writers) {
+        s->stops = true;
+        w->next_mischief = 1 + chance_below(c, 2 * s->kill_one_in);
+    }
+    if (!chance_one_in(c, 4)) s->image_one_in *= 100; /* many interleavings, few images */
 }
 
 /* Everybody is gone, and the machine is still running. */
@@ -278,7 +286,9 @@ static void inspect_end(struct world *w, struct scenario *s)
     w->alone = true;
     w->on_change = NULL;
     w->fault = FAULT_NONE;
+    w->error_kills = w->holds_writers = false;
     bool failed_sync = w->sync_failed;
+    s->oracle.silenced |= w->silenced;
     inspect_world(w, &in, &s->oracle, failed_sync ? LEVEL_POWER : LEVEL_KILL,
                   chance_next(&w->chance));
 }

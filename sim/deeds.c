@@ -176,7 +176,11 @@ static void do_append(struct actor *a)
     index = s->oracle.op_count++;
     uint32_t partition = chance_below(&a->chance, t.partitions);
     s->oracle.ops[index] =
-        (struct op){.topic = t.id, .partition = partition, .count = (uint16_t)batch, .offset = -1};
+        (struct op){.topic = t.id,
+                    .partition = partition,
+                    .count = (uint16_t)batch,
+                    .offset = -1,
+                    .sync = t.class == BECK_SYNC_SYNC};
     bool large = chance_one_in(&a->chance, 40);
     uint32_t own = (uint32_t)(sim_self() - sim_world()->processes) * 16;
     for (uint32_t k = 0; k < batch; k++) {

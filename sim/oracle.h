@@ -45,6 +45,7 @@ struct oracle {
     uint32_t op_count;
     struct known_topic topics[NAMES_MAX];
     bool lossy; /* a sync failed: in `os` topics what is not known to be stable may be gone */
+    bool silenced; /* and who was told died before it said so: then they may read as gaps */
 };
 
 void topic_name(uint32_t index, char name[8]);

@@ -212,10 +212,18 @@ static int write_pieces(const void *data, size_t bytes, uint64_t at)
     return broken == FAULT_WRITE ? err_set(BECK_IO, "write: simulated error") : 0;
 }
 
+static void stand_still(struct world *w)
+{
+    w->running->stopped = true;
+    w->next_switch = w->steps;
+}
+
 static void wrote(uint64_t at, size_t bytes)
 {
+    struct world *w = sim_world();
     sim_self()->wrote_at = at;
     sim_self()->wrote_bytes = bytes;
+    if (w->holds_writers && chance_one_in(&w->chance, 40)) stand_still(w);
 }
 
 int os_write(const struct os_file *f, const void *data, size_t bytes, uint64_t at)
@@ -223,6 +231,18 @@ int os_write(const struct os_file *f, const void *data, size_t bytes, uint64_t a
     if (description(f)->readonly) sim_violation("a read-only handle writes");
     wrote(at, bytes);
     return write_pieces(data, bytes, at);
+}
+
+/* Whoever is told of an error does not come to say so. */
+static void silence(struct world *w)
+{
+    struct process *p = w->running;
+    if (p == NULL || chance_one_in(&w->chance, 3)) return;
+    w->silenced = true;
+    if (chance_one_in(&w->chance, 3))
+        stand_still(w);
+    else
+        world_kill(w, p);
 }
 
 /* Every description that was open when bytes could not be written is told at its next sync, once;
@@ -233,6 +253,7 @@ static bool fails(struct description *d)
     bool told = d->errors < w->sync_errors;
     d->errors = w->sync_errors;
     w->error_told = w->error_told || told;
+    if (told && w->error_kills) silence(w);
     return told;
 }
 

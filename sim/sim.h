@@ -172,6 +172,7 @@ struct world {
     uint64_t next_switch;
     uint64_t next_mischief; /* step at which on_mischief is called */
     void (*on_mischief)(struct world *w);
+    bool holds_writers; /* now and then one stands still before the first byte that it writes */
     /* called around each change of the disk and each sync */
     void (*on_change)(struct world *w);
     void *context;
@@ -186,6 +187,8 @@ struct world {
     bool sync_failed;
     uint32_t sync_errors; /* so many syncs failed */
     bool error_told;      /* of the last of them; till then who opens is told, too */
+    bool error_kills;     /* who is told dies before it can say a word, or stands still */
+    bool silenced;        /* somebody did, in this boot */
     /* memory */
     uint8_t *memory;
     size_t memory_used;

@@ -309,13 +309,14 @@ void world_reset(struct world *w, uint64_t seed, bool tracked)
     w->by_priority = false;
     w->next_switch = w->next_mischief = UINT64_MAX;
     w->on_mischief = w->on_change = NULL;
+    w->holds_writers = false;
     w->context = NULL;
     w->mapped_writes = true;
     w->shares = false;
     w->snapshot_bytes = 32768;
     w->fault = FAULT_NONE;
     w->faults = 0;
-    w->sync_failed = w->error_told = false;
+    w->sync_failed = w->error_told = w->error_kills = w->silenced = false;
     w->sync_errors = 0;
     w->failed = false;
     w->verdict[0] = 0;

@@ -685,8 +685,7 @@ static bool wants_snapshot(const struct catalog *cat)
 
 int catalog_append(struct catalog *cat, const struct entry *entries, size_t count)
 {
-    int rc = coord_check_poison(cat->coord);
-    if (rc == 0) rc = file_check_there(cat->file);
+    int rc = file_check_there(cat->file);
     if (rc == 0) rc = catalog_mark_unclean(cat);
     if (rc < 0) return rc;
     pthread_mutex_lock(&cat->mutex);
@@ -803,6 +802,7 @@ static int lock_as(struct catalog *cat, enum lock_policy policy)
     enum lock_result r = coord_lock(cat->coord, &cell, WORD_LOCK, policy);
     if (r == LOCK_HELD) return BECK_BUSY;
     int rc = r == LOCK_FROM_DEAD ? catalog_repair(cat) : catalog_refresh(cat); /* [L2] */
+    if (rc == 0) rc = coord_check_poison(cat->coord); /* said before "no room" */
     if (rc < 0 && r == LOCK_FROM_DEAD)
         coord_unlock_broken(cat->coord, &cell, WORD_LOCK);
     else if (rc < 0)

@@ -206,7 +206,12 @@ START_TEST(a_full_disk_is_no_failed_sync)
     full = false;
     ck_assert_int_eq(coord_check_poison(&db->coord), 0);
     ck_assert_int_eq(beck_topic_alter(db, "t", &more), BECK_OK);
-    ck_assert_int_eq(beck_close(db), BECK_OK);
+    coord_poison(&db->coord); /* what matters more is said first */
+    full = true;
+    ck_assert_int_eq(beck_topic_alter(db, "t", &more), BECK_POISONED);
+    ck_assert_int_eq(beck_topic_create(db, "u", NULL), BECK_POISONED);
+    full = false;
+    ck_assert_int_eq(beck_close(db), BECK_POISONED);
 }
 END_TEST
 

@@ -181,22 +181,23 @@ class FileSystem:
 
 
 class FailingDisk(FileSystem):
-    """A file system in an image on a small tmpfs. When that is full, writes to the device fail."""
+    """A file system in an image on a tmpfs. When others fill that, writes to the device fail."""
 
     # Blocks of a page each, and no request of more (see attach): what a loop device writes in part
     # it calls written.
     # ext4 is left out: there a page that was written and synced after the device was well again was
     # gone at the next mount, which is not explained yet.
     KINDS = {"xfs": ["mkfs.xfs", "-q", "-f", "-s", "size=4096"]}
-    SIZES = {"xfs": (320, 160)}  # MiB of the device, and of what is there for it
+    SIZES = {"xfs": 320}  # MiB
 
     def __init__(self, kind, top):
         self.kind, self.top = kind, os.path.join(top, kind + "-failing")
-        size, room = self.SIZES.get(kind, (128, 64))
+        size = self.SIZES.get(kind, 128)
         self.under, self.mount_point = (os.path.join(self.top, n) for n in ("under", "mount"))
         os.makedirs(self.under)
         os.makedirs(self.mount_point)
-        run("mount", "-t", "tmpfs", "-o", "size=%dm" % room, "none", self.under)
+        # There is room for all of the device: it fails when somebody else takes it, and only then.
+        run("mount", "-t", "tmpfs", "-o", "size=%dm" % (size + 16), "none", self.under)
         with open(os.path.join(self.under, "image"), "wb") as file:
             file.truncate(size << 20)
         run(*self.KINDS[kind], os.path.join(self.under, "image"))
