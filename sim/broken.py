@@ -16,7 +16,7 @@ SIM = pathlib.Path(os.environ["SIM"])
 IMAGES = int(os.environ.get("BROKEN_IMAGES", "1000000"))
 QUICK = os.environ.get("BROKEN") == "quick"
 # Rarely met: they need more than some ten thousand images, and are left out with BROKEN=quick.
-RARE = """free-while-written vouches-for-others catalog-taken-without-repair given-up-frame-stays
+RARE = """root-believed-unsynced free-while-written vouches-for-others catalog-taken-without-repair given-up-frame-stays
     refused-entries-stay sync-is-visible-at-once name-stable-last adopted-without-checking
     poison-not-honoured failed-sync-is-tried-again superblock-not-settled readers-not-woken
     flag-set-too-late read-only-shows-what-is-not-stable intent-not-set free-while-pinned
@@ -89,6 +89,9 @@ BROKEN = [
      "        if (atomic_load(&h->poison) != 0 || building == BUILDING_POISONED ||\n",
      "        if (0 && building == BUILDING_POISONED ||\n"),
     # catalog and superblocks
+    ("root-believed-unsynced", "catalog",
+     "return now.root.id == super->root.id ? os_sync(&cat->file->os) : rc;",
+     "return now.root.id == super->root.id ? 0 : rc;"),
     ("catalog-unsynced", "catalog",
      "coord_write_stable(cat->coord, bytes, count, place_at(place) + from);",
      "os_write(&cat->file->os, bytes, count, place_at(place) + from);"),

@@ -595,8 +595,8 @@ static int snapshot_take(void *context, const struct entry *e)
     return s->count == 64 ? snapshot_flush(s) : 0;
 }
 
-/* When the second copy could not be written the root has moved all the same: a catalog that went on
- * with the old one would be lost. Who cannot tell poisons. */
+/* When a copy could not be written, but all of it stands there, the root has moved all the same: a
+ * catalog that went on with the old one would be lost. Who cannot tell poisons. */
 static int flip_root(struct catalog *cat, struct superblock *super)
 {
     struct superblock now;
@@ -604,7 +604,7 @@ static int flip_root(struct catalog *cat, struct superblock *super)
     if (rc == 0 || rc == BECK_POISONED) return rc;
     if (file_read_own_super(cat->file, &now) < 0)
         return err_context(BECK_POISONED, "which catalog counts is unknown: close every handle");
-    return now.root.id == super->root.id ? 0 : rc;
+    return now.root.id == super->root.id ? os_sync(&cat->file->os) : rc;
 }
 
 static int snapshot_write(struct snapshot *s, const struct segment_place *spare)
