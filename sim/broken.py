@@ -16,12 +16,13 @@ SIM = pathlib.Path(os.environ["SIM"])
 IMAGES = int(os.environ.get("BROKEN_IMAGES", "1000000"))
 QUICK = os.environ.get("BROKEN") == "quick"
 # Rarely met: they need more than some ten thousand images, and are left out with BROKEN=quick.
-RARE = """root-believed-unsynced free-while-written vouches-for-others catalog-taken-without-repair given-up-frame-stays
-    refused-entries-stay sync-is-visible-at-once name-stable-last adopted-without-checking
-    poison-not-honoured failed-sync-is-tried-again superblock-not-settled readers-not-woken
-    flag-set-too-late read-only-shows-what-is-not-stable intent-not-set free-while-pinned
-    header-not-repaired publish-before-sync poison-forgotten residue-ignored
-    roll-of-a-sync-topic-unsynced clean-mark-before-the-content""".split()
+RARE = """root-believed-unsynced formatted-again-through-the-cache formatting-forgotten-first
+    free-space-not-forgotten free-while-written vouches-for-others catalog-taken-without-repair
+    given-up-frame-stays refused-entries-stay sync-is-visible-at-once name-stable-last adopted-
+    without-checking poison-not-honoured failed-sync-is-tried-again superblock-not-settled
+    readers-not-woken flag-set-too-late read-only-shows-what-is-not-stable intent-not-set free-
+    while-pinned header-not-repaired publish-before-sync poison-forgotten residue-ignored roll-
+    of-a-sync-topic-unsynced clean-mark-before-the-content""".split()
 
 # name, module, what stands there, what stands there instead
 BROKEN = [
@@ -126,6 +127,17 @@ BROKEN = [
      "if (got[0] == 0 && got[1] == 0) return file_unformatted(f);"),
     ("index-not-stable", "index", "coord_write_stable(c, index->data, index->size, at);",
      "os_write(c->file, index->data, index->size, at);"),
+    # what a failed sync leaves in the page cache
+    ("written-again-through-the-cache", "file",
+     "    rc = around ? os_open_direct(&f->os, f->path, &direct) : BECK_UNSUPPORTED;",
+     "    rc = BECK_UNSUPPORTED; (void)direct; (void)around;"),
+    ("free-space-not-forgotten", "recover",
+     "    if (from < to) os_forget(&r->cat->file->os, from, to - from);",
+     "    (void)r; (void)from; (void)to;"),
+    ("formatted-again-through-the-cache", "file",
+     "    if (size > 0) os_forget(&f->os, 0, HEAP_AT);", ""),
+    ("formatting-forgotten-first", "file",
+     "        if ((rc = os_sync(&f->os)) < 0) return rc;\n", ""),
     # space
     ("free-while-pinned", "retire", "&& !coord_pinned(cat->coord, list[i].place.id))", ")"),
     ("free-while-written", "retire", "rc = retire_mark_topic(cat, list[i].topic, &quiet);",

@@ -21,6 +21,7 @@
 
 #define DEEPEST 3
 #define RUN_STEPS 60000u
+#define BIRTH_STEPS 400u
 
 static uint64_t first_seed = 1, images_wanted = 100000;
 static const char *keep_folder;
@@ -35,6 +36,9 @@ static void inspect_world(struct world *w, struct inspection *in, const struct o
                           enum level level, uint64_t seed)
 {
     in->oracle = *o;
+    /* What became of a sync may be told late, by whoever looked last. */
+    in->oracle.silenced |= w->silenced;
+    if (in->oracle.silenced && w->sync_failed) oracle_sync_failed(&in->oracle);
     in->level = level;
     in->poisoned = false;
     in->chance.state = seed;
@@ -81,6 +85,7 @@ static bool process_loss(struct world *w, const struct oracle *o, enum level lev
     inner->sync_failed = w->sync_failed && !copied;
     inner->sync_errors = copied ? 0 : w->sync_errors;
     inner->error_told = w->error_told;
+    os_sim_all_died(w, inner);
     inspect_world(inner, &in[inner->depth], o, w->sync_failed ? LEVEL_POWER : level, seed);
     count(COUNT_KILLED);
     return !inner->failed;
@@ -199,10 +204,10 @@ static void change(struct world *w)
     struct scenario *s = w->context;
     if (w->sync_failed) oracle_sync_failed(&s->oracle);
     s->oracle.silenced |= w->silenced;
-    if (s->oracle.op_count > 0 && chance_one_in(&w->chance, 10 * s->image_one_in))
+    uint32_t one_in = s->image_one_in * (s->quiet && w->steps > BIRTH_STEPS ? 100 : 1);
+    if (s->oracle.op_count > 0 && chance_one_in(&w->chance, 10 * one_in))
         damage(w, &s->oracle, &w->chance);
-    if (chance_one_in(&w->chance, s->image_one_in))
-        crash_here(w, &s->oracle, LEVEL_KILL, &w->chance);
+    if (chance_one_in(&w->chance, one_in)) crash_here(w, &s->oracle, LEVEL_KILL, &w->chance);
 }
 
 /* ---- Runs ---- */
@@ -214,7 +219,7 @@ static void arm_fault(struct world *w)
     w->fault = chance_one_in(c, 4)
                    ? FAULT_SYNC
                    : (enum fault)(FAULT_READ + chance_below(c, FAULT_KINDS - FAULT_READ));
-    w->fault_in = 1 + chance_below(c, most[w->fault]);
+    w->fault_in = 1 + chance_below(c, chance_one_in(c, 4) ? 8 : most[w->fault]);
     w->fault_for_ever = chance_one_in(c, 4);
     trace("fault %d in %u%s", w->fault, w->fault_in, w->fault_for_ever ? ", for ever" : "");
 }
@@ -268,6 +273,7 @@ static void choose_scenario(struct world *w, struct scenario *s)
     w->next_mischief = chance_one_in(c, 3) ? UINT64_MAX : 1 + chance_below(c, 2 * s->kill_one_in);
     w->mapped_writes = chance_one_in(c, 2);
     w->shares = !w->mapped_writes;
+    w->disk.sticky = chance_one_in(c, 2);
     s->faults = chance_one_in(c, 2);
     if (s->faults) arm_fault(w);
     w->error_kills = s->faults && chance_one_in(c, 3);
@@ -276,7 +282,7 @@ static void choose_scenario(struct world *w, struct scenario *s)
         s->stops = true;
         w->next_mischief = 1 + chance_below(c, 2 * s->kill_one_in);
     }
-    if (!chance_one_in(c, 4)) s->image_one_in *= 100; /* many interleavings, few images */
+    s->quiet = !chance_one_in(c, 4);
 }
 
 /* Everybody is gone, and the machine is still running. */
@@ -288,7 +294,6 @@ static void inspect_end(struct world *w, struct scenario *s)
     w->fault = FAULT_NONE;
     w->error_kills = w->holds_writers = false;
     bool failed_sync = w->sync_failed;
-    s->oracle.silenced |= w->silenced;
     inspect_world(w, &in, &s->oracle, failed_sync ? LEVEL_POWER : LEVEL_KILL,
                   chance_next(&w->chance));
 }

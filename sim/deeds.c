@@ -175,12 +175,11 @@ static void do_append(struct actor *a)
     if (s->oracle.op_count == OPS_MAX) return;
     index = s->oracle.op_count++;
     uint32_t partition = chance_below(&a->chance, t.partitions);
-    s->oracle.ops[index] =
-        (struct op){.topic = t.id,
-                    .partition = partition,
-                    .count = (uint16_t)batch,
-                    .offset = -1,
-                    .sync = t.class == BECK_SYNC_SYNC};
+    s->oracle.ops[index] = (struct op){.topic = t.id,
+                                       .partition = partition,
+                                       .count = (uint16_t)batch,
+                                       .offset = -1,
+                                       .sync = t.class == BECK_SYNC_SYNC};
     bool large = chance_one_in(&a->chance, 40);
     uint32_t own = (uint32_t)(sim_self() - sim_world()->processes) * 16;
     for (uint32_t k = 0; k < batch; k++) {
@@ -196,7 +195,7 @@ static void do_append(struct actor *a)
     trace("append %u: %u records to %s:%u", index, batch, name, partition);
     int rc = beck_append_with(topic, (int32_t)partition, records, batch, &options, &offset);
     if (rc != BECK_UNKNOWN && rc != BECK_POISONED) may_fail(rc, a->db, "append");
-    s->acknowledged[index] = sim_world()->now;
+    s->acknowledged[index] = rc == 0 ? sim_world()->now : 0;
     note_frame(&s->oracle.ops[index], values[own]);
     const struct known_topic *now = oracle_topic(&s->oracle, t.id);
     bool sync = t.class == BECK_SYNC_SYNC && now != NULL && now->class == BECK_SYNC_SYNC;
@@ -354,6 +353,8 @@ static void do_alter(struct actor *a)
     } else {
         config.sync = t->class == BECK_SYNC_SYNC ? BECK_SYNC_OS : BECK_SYNC_SYNC;
         t->class = BECK_SYNC_OS; /* which promises less, while it is not known */
+        for (uint32_t i = 0; i < a->s->oracle.op_count; i++)
+            if (a->s->oracle.ops[i].topic == t->id) a->s->oracle.ops[i].sync = false;
     }
     trace("alter %s: %u partitions, class %u", name, config.partitions, config.sync);
     call_begins();

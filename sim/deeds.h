@@ -12,11 +12,12 @@ struct scenario {
     uint32_t life;        /* calls of a process */
     uint32_t weights[DEEDS];
     uint32_t image_one_in;
-    uint32_t stop_one_in, kill_one_in; /* mischief, of points */
+    uint32_t kill_one_in; /* mischief, of points */
     uint32_t padding;
     uint32_t sync_share; /* of topics, in 8 */
     uint32_t spawned;
     uint32_t names; /* of topics that are created */
+    bool quiet;     /* many interleavings, few images */
     bool stops, faults;
     int64_t acknowledged[OPS_MAX]; /* when, in us */
 };

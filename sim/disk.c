@@ -65,8 +65,10 @@ void disk_reset(struct disk *d, bool tracked)
     d->size = d->high = 0;
     d->sizes[0] = 0;
     d->size_count = 1;
-    d->exists = d->name_stable = false;
+    d->exists = d->name_stable = d->sticky = false;
     d->tracked = tracked;
+    memset(d->settled, 0, sizeof d->settled);
+    memset(d->stuck, 0, sizeof d->stuck);
 }
 
 /* ---- Versions ---- */
@@ -149,7 +151,8 @@ static void write_piece(struct disk *d, uint64_t at, const uint8_t *data, uint32
     uint32_t sector = (uint32_t)(at / SECTOR);
     bool same = memcmp(d->cache + at, data, bytes) == 0;
     if (same && (!d->tracked || d->newest[sector] != 0)) return;
-    if (same && memcmp(d->stable + at, data, bytes) == 0) return;
+    if (same && memcmp(d->stable + at, data, bytes) == 0 && (d->settled[sector] || !d->sticky))
+        return;
     memcpy(d->cache + at, data, bytes);
     if (d->tracked) version_add(d, sector);
 }
@@ -172,10 +175,31 @@ void disk_zero(struct disk *d, uint64_t at, uint64_t bytes)
     disk_write(d, at, NULL, bytes);
 }
 
+/* The sectors of [at, at + bytes), the last one as a whole, get new blocks. */
+static void unsettle(struct disk *d, uint64_t at, uint64_t bytes)
+{
+    uint64_t from = (at + SECTOR - 1) / SECTOR, to = (at + bytes + SECTOR - 1) / SECTOR;
+    if (from >= to) return;
+    memset(d->settled + from, 0, to - from);
+    memset(d->stuck + from, 0, to - from);
+}
+
+void disk_write_around(struct disk *d, uint64_t at, const void *data, uint64_t bytes)
+{
+    memset(d->stuck + at / SECTOR, 0, (at + bytes + SECTOR - 1) / SECTOR - at / SECTOR);
+    disk_write(d, at, data, bytes);
+}
+
+void disk_forget(struct disk *d, uint64_t at, uint64_t bytes)
+{
+    disk_zero(d, at, bytes);
+    unsettle(d, at, bytes);
+}
+
 void disk_resize(struct disk *d, uint64_t bytes)
 {
     if (bytes == d->size) return;
-    if (bytes < d->size) disk_zero(d, bytes, d->size - bytes);
+    if (bytes < d->size) disk_forget(d, bytes, d->size - bytes);
     d->size = bytes;
     if (bytes > d->high) d->high = bytes;
     if (!d->tracked) return;
@@ -198,7 +222,10 @@ void disk_sync(struct disk *d, uint64_t from, uint64_t to)
     for (uint32_t i = d->dirty_count; i-- > 0;) {
         uint64_t at = (uint64_t)d->dirty[i] * SECTOR;
         if (at + SECTOR <= from || at >= to) continue;
-        memcpy(d->stable + at, d->cache + at, SECTOR);
+        if (!d->stuck[d->dirty[i]]) {
+            memcpy(d->stable + at, d->cache + at, SECTOR);
+            d->settled[d->dirty[i]] = true;
+        }
         clean(d, d->dirty[i]);
     }
     /* The size is part of it where one that is still possible would cut these bytes off. */
@@ -211,6 +238,12 @@ void disk_sync_all(struct disk *d)
 {
     disk_sync(d, 0, UINT64_MAX);
     if (d->tracked) memcpy(d->stable, d->cache, d->high);
+    disk_unstick(d);
+}
+
+void disk_unstick(struct disk *d)
+{
+    memset(d->stuck, 0, sizeof d->stuck);
 }
 
 void disk_sync_failed(struct disk *d, uint64_t from, uint64_t to, struct chance *c)
@@ -221,16 +254,21 @@ void disk_sync_failed(struct disk *d, uint64_t from, uint64_t to, struct chance 
         uint32_t v = d->newest[d->dirty[i]];
         for (uint32_t back = chance_below(c, 3); v != 0 && back > 0; back--)
             v = d->versions[v].older;
-        if (v != 0) memcpy(d->stable + at, d->versions[v].bytes, SECTOR);
+        if (d->sticky && !d->settled[d->dirty[i]] && at < d->size)
+            d->stuck[d->dirty[i]] = true;
+        else if (v != 0)
+            memcpy(d->stable + at, d->versions[v].bytes, SECTOR);
         clean(d, d->dirty[i]);
     }
 }
 
 void disk_evict(struct disk *d, struct chance *c)
 {
-    for (uint64_t at = AREA_TO; d->tracked && at < d->size; at += SECTOR)
-        if (d->newest[at / SECTOR] == 0 && chance_one_in(c, 2))
-            memcpy(d->cache + at, d->stable + at, SECTOR);
+    for (uint64_t at = AREA_TO; d->tracked && at < d->size; at += SECTOR) {
+        if (d->newest[at / SECTOR] != 0 || chance_one_in(c, 2)) continue;
+        memcpy(d->cache + at, d->stable + at, SECTOR);
+        d->stuck[at / SECTOR] = false;
+    }
 }
 
 void disk_read_device(const struct disk *d, uint64_t at, void *data, uint64_t bytes)
@@ -242,7 +280,8 @@ void disk_read_device(const struct disk *d, uint64_t at, void *data, uint64_t by
     }
     while (bytes > 0) {
         uint64_t n = least(bytes, SECTOR - at % SECTOR);
-        memcpy(p, (d->newest[at / SECTOR] != 0 ? d->cache : d->stable) + at, n);
+        bool written = d->newest[at / SECTOR] != 0 && !d->stuck[at / SECTOR];
+        memcpy(p, (written ? d->cache : d->stable) + at, n);
         at += n;
         bytes -= n;
         p += n;
@@ -305,6 +344,7 @@ static void apply_pick(const struct pick *p, const struct disk *from, uint8_t *t
                        struct chance *noise)
 {
     const struct version *v = &from->versions[from->newest[p->sector]];
+    if (from->stuck[p->sector]) return;
     switch (p->how) {
     case PICK_NEWEST: memcpy(to, v->bytes, SECTOR); break;
     case PICK_OLDER:
@@ -345,6 +385,8 @@ void loss_apply(const struct loss *l, const struct disk *from, struct disk *to)
     to->exists = to->name_stable = true;
     to->size = to->high = l->size;
     to->sizes[0] = l->size;
+    to->sticky = from->sticky;
+    memcpy(to->settled, from->settled, sizeof to->settled);
     memcpy(to->cache, from->stable, l->size);
     for (uint32_t i = 0; i < l->count; i++) {
         uint64_t at = (uint64_t)l->picks[i].sector * SECTOR;
@@ -363,7 +405,10 @@ void loss_of_processes(const struct disk *from, struct disk *to)
     to->size = from->size;
     to->high = from->high;
     memcpy(to->cache, from->cache, from->high);
+    to->sticky = from->sticky;
     if (!to->tracked) return;
+    memcpy(to->settled, from->settled, sizeof to->settled);
+    memcpy(to->stuck, from->stuck, sizeof to->stuck);
     memcpy(to->stable, from->stable, from->high);
     memcpy(to->sizes, from->sizes, sizeof to->sizes);
     to->size_count = from->size_count;

@@ -135,8 +135,10 @@ static void look_once_more(struct inspection *in)
     if (rc < 0 && rc != BECK_FULL) sim_violation("close after a failed sync: %d", rc);
 }
 
+/* An index is written through the page cache, whatever became of a sync before. */
 static int note_finding(void *context, const char *finding)
 {
+    if (sim_world()->disk.sticky && strstr(finding, "(it is only a help)") != NULL) return 0;
     strncpy(context, finding, 199);
     return 0;
 }
@@ -168,8 +170,9 @@ void inspect(void *argument)
     rc = beck_open("sim.beck", NULL, &db);
     if (rc < 0) sim_violation("open after close: %d, %s", rc, beck_errmsg(db));
     oracle_compare(&in->oracle, db, LEVEL_KILL, ADOPT_NOTHING);
-    if (beck_check(db, note_finding, NULL, finding, NULL) < 0)
-        sim_violation("check after recovery: %s", finding);
+    rc = beck_check(db, note_finding, NULL, finding, NULL);
+    if (finding[0] != 0 || (rc < 0 && rc != BECK_CORRUPT))
+        sim_violation("check after recovery: %d, %s", rc, finding);
     rc = beck_close(db);
     if (rc < 0) sim_violation("close: %d", rc);
 }

@@ -26,7 +26,7 @@ struct op { /* an append of `count` records as one batch */
     uint32_t partition;
     uint16_t count;
     uint8_t outcome;
-    bool sync; /* begun when its topic was a `sync` topic */
+    bool sync; /* its topic was a `sync` topic when it was begun, and ever since */
 };
 
 struct known_topic { /* by name: t0, t1 ... */
@@ -44,7 +44,7 @@ struct oracle {
     struct op ops[OPS_MAX];
     uint32_t op_count;
     struct known_topic topics[NAMES_MAX];
-    bool lossy; /* a sync failed: in `os` topics what is not known to be stable may be gone */
+    bool lossy;    /* a sync failed: in `os` topics what is not known to be stable may be gone */
     bool silenced; /* and who was told died before it said so: then they may read as gaps */
 };
 

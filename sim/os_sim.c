@@ -6,6 +6,7 @@
 #include "coord.h"
 #include "err.h"
 #include "sim.h"
+#include "tally.h"
 
 #define FILES_MAX (sizeof((struct world *)0)->files / sizeof(struct description))
 #define PIECE 4096u /* a process may be killed, and another may look, between two of these */
@@ -37,17 +38,34 @@ static int sync_error(const char *what)
 
 /* ---- Files ---- */
 
+static bool word_left(struct world *w)
+{
+    const struct coord_header *h = (const void *)(w->disk.cache + COORD_AT);
+    const void *word = (const void *)&h->poison;
+    return __atomic_load_n((const uint32_t *)word, __ATOMIC_SEQ_CST) != 0;
+}
+
+static void word_is_lost(struct world *w)
+{
+    trace("told of an error, and silent");
+    w->silenced = true;
+    disk_unstick(&w->disk);
+}
+
+void os_sim_all_died(const struct world *w, struct world *after)
+{
+    for (uint32_t i = 0; i < PROCESSES_MAX; i++)
+        if (w->processes[i].told && !word_left(after)) word_is_lost(after);
+}
+
 /* Nobody has the file open, and somebody has left word that a sync failed: the page cache need not
  * show what was written any longer. While nobody has, it is believed: see the limits in
  * doc/DURABILITY.md. */
 static void forget_pages(struct world *w)
 {
-    const struct coord_header *h = (const void *)(w->disk.cache + COORD_AT);
     for (uint32_t i = 0; i < FILES_MAX; i++)
         if (w->files[i].used) return;
-    if (w->sync_failed &&
-        __atomic_load_n((const uint32_t *)(const void *)&h->poison, __ATOMIC_SEQ_CST))
-        disk_evict(&w->disk, &w->chance);
+    if (w->sync_failed && word_left(w)) disk_evict(&w->disk, &w->chance);
 }
 
 int os_open(const char *path, enum os_open_mode mode, uint32_t permissions, struct os_file *f)
@@ -84,11 +102,13 @@ void os_close(struct os_file *f)
     sim_point(NULL);
     forget_locks(sim_world(), f->fd);
     description(f)->used = false;
+    if (!f->direct) sim_self()->told = false;
     f->fd = -1;
 }
 
 void os_sim_died(struct world *w, struct process *p)
 {
+    if (p->told && !word_left(w)) word_is_lost(w);
     for (uint32_t i = 0; i < FILES_MAX; i++) {
         if (!w->files[i].used || w->files[i].owner != p) continue;
         forget_locks(w, (int)i + 3);
@@ -187,7 +207,7 @@ int os_read(const struct os_file *f, void *data, size_t bytes, uint64_t at)
     return 0;
 }
 
-static int write_pieces(const void *data, size_t bytes, uint64_t at)
+static int write_pieces(bool around, const void *data, size_t bytes, uint64_t at)
 {
     const uint8_t *p = data;
     if (at > DISK_BYTES || bytes > DISK_BYTES - at)
@@ -202,7 +222,10 @@ static int write_pieces(const void *data, size_t bytes, uint64_t at)
         size_t n = (size_t)min_u64(most, PIECE - at % PIECE);
         sim_change();
         if (at + n > disk()->size) disk_resize(disk(), at + n);
-        disk_write(disk(), at, p, n);
+        if (around)
+            disk_write_around(disk(), at, p, n);
+        else
+            disk_write(disk(), at, p, n);
         p += n;
         at += n;
         most -= n;
@@ -230,7 +253,7 @@ int os_write(const struct os_file *f, const void *data, size_t bytes, uint64_t a
 {
     if (description(f)->readonly) sim_violation("a read-only handle writes");
     wrote(at, bytes);
-    return write_pieces(data, bytes, at);
+    return write_pieces(f->direct, data, bytes, at);
 }
 
 /* Whoever is told of an error does not come to say so. */
@@ -238,7 +261,7 @@ static void silence(struct world *w)
 {
     struct process *p = w->running;
     if (p == NULL || chance_one_in(&w->chance, 3)) return;
-    w->silenced = true;
+    word_is_lost(w);
     if (chance_one_in(&w->chance, 3))
         stand_still(w);
     else
@@ -253,6 +276,7 @@ static bool fails(struct description *d)
     bool told = d->errors < w->sync_errors;
     d->errors = w->sync_errors;
     w->error_told = w->error_told || told;
+    d->owner->told = d->owner->told || told;
     if (told && w->error_kills) silence(w);
     return told;
 }
@@ -260,6 +284,8 @@ static bool fails(struct description *d)
 static void lose(uint64_t from, uint64_t to)
 {
     struct world *w = sim_world();
+    trace("not written to the device: bytes %llu to %llu", (unsigned long long)from,
+          (unsigned long long)min_u64(to, w->disk.size));
     disk_sync_failed(&w->disk, from, to, &w->chance);
     w->sync_failed = true;
     w->sync_errors++;
@@ -299,6 +325,15 @@ int os_allocate(const struct os_file *f, uint64_t at, uint64_t bytes)
     if (at + bytes > disk()->size) disk_resize(disk(), at + bytes);
     sim_change();
     return 0;
+}
+
+void os_forget(const struct os_file *f, uint64_t at, uint64_t bytes)
+{
+    uint64_t end = min_u64(at + bytes, disk()->size);
+    if (description(f)->readonly) sim_violation("a read-only handle forgets");
+    sim_change();
+    if (at < end) disk_forget(disk(), at, end - at);
+    sim_change();
 }
 
 int os_fill_holes(const struct os_file *f)
@@ -353,8 +388,7 @@ void os_writeback(const struct os_file *f, uint64_t at, uint64_t bytes)
 
 int os_open_direct(const struct os_file *f, const char *path, struct os_file *direct)
 {
-    (void)f;
-    int rc = os_open(path, OS_READ, 0, direct);
+    int rc = os_open(path, f->readonly ? OS_READ : OS_WRITE, 0, direct);
     if (rc < 0) return rc;
     description(direct)->direct = direct->direct = true;
     return 0;

@@ -61,6 +61,11 @@ struct disk {
     bool exists;
     bool name_stable;
     bool tracked; /* versions are kept: there may be a crash */
+    /* As ext4 does it: a sector whose very first write to the device failed is written again in
+     * vain, and without an error, for as long as it stays in the cache. */
+    bool sticky;
+    bool settled[SECTORS]; /* it was written there once */
+    bool stuck[SECTORS];
 };
 /* Memory that begins as zeros and takes room when it is touched; without any the program ends. */
 void *sim_pages(size_t bytes);
@@ -69,6 +74,10 @@ void disk_reset(struct disk *d, bool tracked);
 /* Bytes change, in the cache. */
 void disk_write(struct disk *d, uint64_t at, const void *data, uint64_t bytes);
 void disk_zero(struct disk *d, uint64_t at, uint64_t bytes);
+/* They go around the cache. */
+void disk_write_around(struct disk *d, uint64_t at, const void *data, uint64_t bytes);
+/* They are as if they had never been written, and zeros. */
+void disk_forget(struct disk *d, uint64_t at, uint64_t bytes);
 void disk_resize(struct disk *d, uint64_t bytes);
 /* The sectors that hold [from, to) are stable now. */
 void disk_sync(struct disk *d, uint64_t from, uint64_t to);
@@ -76,6 +85,8 @@ void disk_sync(struct disk *d, uint64_t from, uint64_t to);
 void disk_sync_all(struct disk *d);
 /* The sync failed: some of it got there, and all of it counts as clean. */
 void disk_sync_failed(struct disk *d, uint64_t from, uint64_t to, struct chance *c);
+/* From now on all sectors are written where they belong. */
+void disk_unstick(struct disk *d);
 /* Clean pages leave memory: what a failed sync kept back is seen no more. */
 void disk_evict(struct disk *d, struct chance *c);
 /* What the device holds, where the cache is clean. */
@@ -123,6 +134,7 @@ struct process {
     void *handles; /* the library's list of this process */
     void *keys[8];
     int64_t call_began; /* us, 0 = not in a call */
+    bool told;          /* of a sync that failed */
     uint64_t wrote_at;  /* the last write or store of its own */
     uint64_t wrote_bytes;
 };
@@ -219,7 +231,9 @@ bool sim_fault(enum fault kind);
 void sim_change(void); /* the disk is about to change, or has */
 void sim_point(const volatile void *word);
 void sim_free(void *memory);
-/* A process dies: what it had open is closed. */
+/* A process dies: what it had open is closed. If it was told of an error and did not live to leave
+ * word, that is one of the limits in doc/DURABILITY.md: what is not promised then is not asked. */
 void os_sim_died(struct world *w, struct process *p);
+void os_sim_all_died(const struct world *w, struct world *after);
 
 #endif

@@ -726,6 +726,8 @@ static int catalog_write_again(struct catalog *cat, const struct segment_place *
     uint8_t *data = malloc((size_t)(to - from));
     if (data == NULL) return err_set(BECK_NOMEM, "out of memory");
     rc = file_read_segment(cat->file, place, from, data, (size_t)(to - from));
+    if (rc == 0)
+        rc = file_write_around(cat->file, data, (size_t)(to - from), place_at(place) + from);
     if (rc == 0) rc = write_stable(cat, place, from, data, (size_t)(to - from));
     free(data);
     return rc;

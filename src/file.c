@@ -291,6 +291,7 @@ static int format(struct file *f, uint32_t application_id)
         .version = FORMAT_VERSION, .application_id = application_id, .catalog_next = 2};
     struct segment_place spare = {.id = 2, .block = HEAP_BLOCK + 1, .blocks = 1};
     super.root = (struct segment_place){.id = 1, .block = HEAP_BLOCK, .blocks = 1};
+    uint64_t size;
     int rc;
     if (f->fs.copy_on_write) {
         os_no_cow(&f->os);
@@ -300,8 +301,14 @@ static int format(struct file *f, uint32_t application_id)
     if ((rc = os_random(&super.root.salt, sizeof super.root.salt)) < 0) return rc;
     if ((rc = os_random(&spare.salt, sizeof spare.salt)) < 0) return rc;
     memcpy(f->uuid, super.uuid, sizeof f->uuid);
+    if ((rc = os_size(&f->os, &size)) < 0) return rc;
+    if (size > 0) os_forget(&f->os, 0, HEAP_AT);
     if ((rc = os_allocate(&f->os, 0, HEAP_AT)) < 0) return rc;
     if ((rc = file_zero(f, 0, HEAP_AT)) < 0) return rc;
+    if (size > 0) { /* somebody began to format it: what shows that goes last */
+        if ((rc = os_sync(&f->os)) < 0) return rc;
+        os_forget(&f->os, HEAP_AT, 2 * BLOCK_BYTES);
+    }
     if ((rc = file_make_segment(f, &super.root, TOPIC_CATALOG, 0, 0)) < 0) return rc;
     if ((rc = file_zero(f, place_at(&super.root) + SEGMENT_HEADER_BYTES,
                         BLOCK_BYTES - SEGMENT_HEADER_BYTES)) < 0)
@@ -366,6 +373,22 @@ int file_read_device(struct file *f, bool device)
     return rc;
 }
 
+int file_write_around(const struct file *f, const void *data, size_t bytes, uint64_t at)
+{
+    struct os_file direct;
+    uint64_t size;
+    int rc = os_size(&f->os, &size);
+    if (rc < 0) return rc;
+    /* whole pages are written: behind the end of a cut file there is no room for one */
+    bool around = !f->fs.memory && align_up(at + bytes, OS_DIRECT_ALIGN) <= size;
+    rc = around ? os_open_direct(&f->os, f->path, &direct) : BECK_UNSUPPORTED;
+    if (rc == BECK_UNSUPPORTED) return os_write(&f->os, data, bytes, at);
+    if (rc < 0) return rc;
+    rc = os_write(&direct, data, bytes, at);
+    os_close(&direct);
+    return rc;
+}
+
 /* ---- Segments ---- */
 
 int file_read_segment(const struct file *f, const struct segment_place *place, uint64_t from,
@@ -424,10 +447,10 @@ static int leave_room(const struct file *f, uint64_t bytes)
                    COW_ROOM_BYTES / (unsigned)MIB);
 }
 
-static int file_write_header(struct file *f, const struct segment_place *place, uint64_t topic,
-                             uint32_t partition, uint64_t base_offset)
+static void make_header(const struct file *f, const struct segment_place *place, uint64_t topic,
+                        uint32_t partition, uint64_t base_offset,
+                        uint8_t bytes[SEGMENT_HEADER_BYTES])
 {
-    uint8_t bytes[SEGMENT_HEADER_BYTES];
     struct segment_header h = {.id = place->id,
                                .topic = topic,
                                .base_offset = base_offset,
@@ -438,7 +461,6 @@ static int file_write_header(struct file *f, const struct segment_place *place, 
     ASSERT(place->blocks > 0);
     memcpy(h.uuid, f->uuid, sizeof h.uuid);
     segment_header_encode(&h, bytes);
-    return os_write(&f->os, bytes, sizeof bytes, place_at(place));
 }
 
 int file_repair_header(struct file *f, const struct segment_place *place, uint64_t topic,
@@ -446,21 +468,25 @@ int file_repair_header(struct file *f, const struct segment_place *place, uint64
 {
     uint8_t bytes[SEGMENT_HEADER_BYTES];
     struct segment_header h;
-    int rc = os_read(&f->os, bytes, sizeof bytes, place_at(place));
+    int rc = file_read_segment(f, place, 0, bytes, sizeof bytes);
     if (rc < 0) return rc;
     if (segment_header_decode(bytes, &h) == 0 && h.id == place->id && h.salt == place->salt &&
         h.topic == topic && h.partition == partition && h.base_offset == base_offset &&
         memcmp(h.uuid, f->uuid, sizeof h.uuid) == 0)
         return 0;
-    return file_write_header(f, place, topic, partition, base_offset);
+    make_header(f, place, topic, partition, base_offset, bytes);
+    return file_write_around(f, bytes, sizeof bytes, place_at(place));
 }
 
 int file_make_segment(struct file *f, const struct segment_place *place, uint64_t topic,
                       uint32_t partition, uint64_t base_offset)
 {
+    uint8_t bytes[SEGMENT_HEADER_BYTES];
     int rc = leave_room(f, place_bytes(place));
     if (rc == 0) rc = os_allocate(&f->os, place_at(place), place_bytes(place));
-    return rc < 0 ? rc : file_write_header(f, place, topic, partition, base_offset);
+    if (rc < 0) return rc;
+    make_header(f, place, topic, partition, base_offset, bytes);
+    return os_write(&f->os, bytes, sizeof bytes, place_at(place));
 }
 
 int file_zero(const struct file *f, uint64_t at, uint64_t bytes)

@@ -77,6 +77,12 @@ BECK_PRIVATE int file_make_segment(struct file *f, const struct segment_place *p
 /* Write its header once more, if that is not what it should be. */
 BECK_PRIVATE int file_repair_header(struct file *f, const struct segment_place *place,
                                     uint64_t topic, uint32_t partition, uint64_t base_offset);
+/* Write bytes that may be in the page cache already, and not on the device: around the cache, where
+ * there is a way. On ext4 a page that is new on the device, and whose first write failed, is
+ * written again in vain as long as it stays in the cache, and every sync of it succeeds. To be
+ * synced by the caller. */
+BECK_PRIVATE int file_write_around(const struct file *f, const void *data, size_t bytes,
+                                   uint64_t at);
 /* Write zeros. */
 BECK_PRIVATE int file_zero(const struct file *f, uint64_t at, uint64_t bytes);
 

@@ -15,7 +15,7 @@
 struct os_file {
     int fd;
     bool readonly;
-    bool direct; /* reads go around the page cache */
+    bool direct; /* reads and writes go around the page cache */
 };
 
 struct os_identity {
@@ -90,8 +90,12 @@ BECK_PRIVATE int os_sync_filesystem(const struct os_file *f);
 BECK_PRIVATE int os_sync_directory(const char *path, const struct os_file *f);
 /* Start writing these bytes to the device; a hint. */
 BECK_PRIVATE void os_writeback(const struct os_file *f, uint64_t at, uint64_t bytes);
-/* The same file once more, for reading what the device holds, whatever the page cache says.
- * UNSUPPORTED where the file system knows no such thing. */
+/* Nobody needs these bytes: make of them what was never written, in the page cache and on the
+ * device; a hint. See file_write_around. */
+BECK_PRIVATE void os_forget(const struct os_file *f, uint64_t at, uint64_t bytes);
+#define OS_DIRECT_ALIGN 4096u /* what a device may ask of addresses and sizes */
+/* The same file once more, for reading what the device holds, whatever the page cache says, and for
+ * writing there. UNSUPPORTED where the file system knows no such thing. */
 BECK_PRIVATE int os_open_direct(const struct os_file *f, const char *path, struct os_file *direct);
 
 /* ---- Mappings, shared; `at` is a multiple of 16 KiB; they may reach behind the end of the file.

@@ -214,16 +214,24 @@ void os_writeback(const struct os_file *f, uint64_t at, uint64_t bytes)
     (void)sync_file_range(f->fd, (off_t)at, (off_t)bytes, SYNC_FILE_RANGE_WRITE);
 }
 
+void os_forget(const struct os_file *f, uint64_t at, uint64_t bytes)
+{
+    int mode = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
+    if (fallocate(f->fd, mode, (off_t)at, (off_t)bytes) < 0) /* at least not in the cache */
+        (void)posix_fadvise(f->fd, (off_t)at, (off_t)bytes, POSIX_FADV_DONTNEED);
+}
+
 /* Without /proc the path has to do, if it still leads to this file. */
 int os_open_direct(const struct os_file *f, const char *path, struct os_file *direct)
 {
     char self[64];
     struct stat here, there;
     (void)snprintf(self, sizeof self, "/proc/self/fd/%d", f->fd);
-    *direct = (struct os_file){.fd = -1, .readonly = true, .direct = true};
-    direct->fd = os_open_fd(self, O_RDONLY | O_DIRECT, 0);
+    int flags = (f->readonly ? O_RDONLY : O_RDWR) | O_DIRECT;
+    *direct = (struct os_file){.fd = -1, .readonly = f->readonly, .direct = true};
+    direct->fd = os_open_fd(self, flags, 0);
     if (direct->fd < 0 && (errno == ENOENT || errno == ENOTDIR))
-        direct->fd = os_open_fd(path, O_RDONLY | O_DIRECT, 0);
+        direct->fd = os_open_fd(path, flags, 0);
     int e = errno, rc = 0;
     if (direct->fd < 0 && e != EINVAL && e != ENOENT && e != ENOTDIR)
         return os_fail("open around the page cache");

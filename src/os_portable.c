@@ -9,6 +9,7 @@
  *  - there is no boot id: what an intact frame proves counts, the page cache never does
  *  - nothing reads around the page cache: after a failed sync see os_open_direct */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -81,6 +82,11 @@ int os_sync_filesystem(const struct os_file *f)
 void os_writeback(const struct os_file *f, uint64_t at, uint64_t bytes)
 {
     (void)f, (void)at, (void)bytes;
+}
+
+void os_forget(const struct os_file *f, uint64_t at, uint64_t bytes)
+{
+    (void)posix_fadvise(f->fd, (off_t)at, (off_t)bytes, POSIX_FADV_DONTNEED);
 }
 
 int os_open_direct(const struct os_file *f, const char *path, struct os_file *direct)

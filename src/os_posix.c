@@ -14,7 +14,7 @@
 
 #include "err.h"
 
-#define DIRECT_ALIGN 4096u
+#define DIRECT_TRIES 5
 
 int os_fail(const char *what)
 {
@@ -136,9 +136,9 @@ int os_still_there(const char *path, const struct os_file *f)
 /* Whole pages into memory of our own, because the device wants both aligned. */
 static int os_read_direct(const struct os_file *f, void *data, size_t bytes, uint64_t at)
 {
-    uint64_t from = at / DIRECT_ALIGN * DIRECT_ALIGN;
-    size_t span = (size_t)align_up(at - from + bytes, DIRECT_ALIGN), got = 0;
-    uint8_t *pages = aligned_alloc(DIRECT_ALIGN, span);
+    uint64_t from = at / OS_DIRECT_ALIGN * OS_DIRECT_ALIGN;
+    size_t span = (size_t)align_up(at - from + bytes, OS_DIRECT_ALIGN), got = 0;
+    uint8_t *pages = aligned_alloc(OS_DIRECT_ALIGN, span);
     if (pages == NULL) return err_set(BECK_NOMEM, "out of memory");
     while (got < span) {
         ssize_t n = pread(f->fd, pages + got, span - got, (off_t)(from + got));
@@ -148,7 +148,7 @@ static int os_read_direct(const struct os_file *f, void *data, size_t bytes, uin
             return os_fail("read");
         }
         got += (size_t)n;
-        if (n == 0 || n % DIRECT_ALIGN != 0) break; /* the end of the file */
+        if (n == 0 || n % OS_DIRECT_ALIGN != 0) break; /* the end of the file */
     }
     memset(pages + got, 0, span - got);
     memcpy(data, pages + (at - from), bytes);
@@ -173,9 +173,8 @@ int os_read(const struct os_file *f, void *data, size_t bytes, uint64_t at)
     return 0;
 }
 
-int os_write(const struct os_file *f, const void *data, size_t bytes, uint64_t at)
+static int os_write_all(const struct os_file *f, const uint8_t *p, size_t bytes, uint64_t at)
 {
-    const uint8_t *p = data;
     while (bytes > 0) {
         ssize_t n = pwrite(f->fd, p, bytes, (off_t)at);
         if (n < 0 && errno == EINTR) continue;
@@ -186,6 +185,34 @@ int os_write(const struct os_file *f, const void *data, size_t bytes, uint64_t a
         bytes -= (size_t)n;
     }
     return 0;
+}
+
+/* Whole pages: what lies beside the bytes is what the device has there. Then they are read again:
+ * the system may have taken the way through the page cache all the same. */
+static int os_write_direct(const struct os_file *f, const void *data, size_t bytes, uint64_t at)
+{
+    uint64_t from = at / OS_DIRECT_ALIGN * OS_DIRECT_ALIGN;
+    size_t span = (size_t)align_up(at - from + bytes, OS_DIRECT_ALIGN);
+    uint8_t *pages = aligned_alloc(OS_DIRECT_ALIGN, span), *back = malloc(bytes);
+    int rc = pages == NULL || back == NULL ? err_set(BECK_NOMEM, "out of memory") : 0;
+    bool arrived = false;
+    for (int tries = 0; rc == 0 && !arrived && tries < DIRECT_TRIES; tries++) {
+        rc = os_read_direct(f, pages, span, from);
+        if (rc == 0) memcpy(pages + (at - from), data, bytes);
+        if (rc == 0) rc = os_write_all(f, pages, span, from);
+        if (rc == 0) rc = os_read_direct(f, back, bytes, at);
+        arrived = rc == 0 && memcmp(back, data, bytes) == 0;
+    }
+    free(pages);
+    free(back);
+    if (rc < 0 || arrived) return rc;
+    return err_set(BECK_IO, "write: the device does not take what is written");
+}
+
+int os_write(const struct os_file *f, const void *data, size_t bytes, uint64_t at)
+{
+    if (bytes == 0) return 0;
+    return f->direct ? os_write_direct(f, data, bytes, at) : os_write_all(f, data, bytes, at);
 }
 
 /* Holes and what lies behind the end get space by being written. A file that grew in vain shrinks

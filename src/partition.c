@@ -542,8 +542,8 @@ static int write_again(struct partition *p, const struct segment *s, uint64_t fr
         rc = err_set(BECK_IO, "segment %llu is damaged before it became stable",
                      (unsigned long long)s->place.id);
     if (rc == 0)
-        rc = os_write(&p->cat->file->os, data + from, (size_t)(to - from),
-                      place_at(&s->place) + from);
+        rc = file_write_around(p->cat->file, data + from, (size_t)(to - from),
+                               place_at(&s->place) + from);
     free(data);
     return rc;
 }

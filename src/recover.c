@@ -61,14 +61,14 @@ static bool makes_stable(const struct recovery *r, const struct topic_picture *t
 }
 
 static int add_survivor(struct recovery *r, const struct topic_picture *t, uint32_t index,
-                        const struct segment *s, uint32_t end)
+                        const struct segment *s, uint32_t end, bool sealed)
 {
     bool sync = makes_stable(r, t);
     int rc = buf_grow_array((void **)&r->survivors, r->survivor_count, &r->survivor_capacity,
                             sizeof *r->survivors);
     if (rc == 0)
         r->survivors[r->survivor_count++] =
-            (struct survivor){s->place, t->id, s->base, index, end, sync};
+            (struct survivor){s->place, t->id, s->base, index, end, sync, sealed};
     return rc;
 }
 
@@ -176,7 +176,7 @@ static int keep_sealed(struct recovery *r, const struct topic_picture *t, uint32
 {
     struct entry seal = segment_seal(s);
     seal.stable_offset = s->next;
-    int rc = add_survivor(r, t, index, s, s->end);
+    int rc = add_survivor(r, t, index, s, s->end, true);
     return rc < 0 || !makes_stable(r, t) ? rc : add_entry(r, &seal);
 }
 
@@ -193,7 +193,7 @@ static int end_in(struct recovery *r, const struct topic_picture *t, uint32_t in
     if (makes_stable(r, t)) out->stable = found->end.next;
     int rc = retire_behind(r, t, index, part, at + 1, found->end.next);
     if (rc == 0) rc = seal_at(r, s, found, max_timestamp, out->stable); /* [V2] [V3] */
-    return rc < 0 ? rc : add_survivor(r, t, index, s, found->end.position);
+    return rc < 0 ? rc : add_survivor(r, t, index, s, found->end.position, false);
 }
 
 static int partition_end(struct recovery *r, const struct topic_picture *t, uint32_t index,
@@ -298,9 +298,25 @@ static void write_index(struct recovery *r, struct entry *seal)
     seal->place.blocks = (uint32_t)(align_up(used, BLOCK_BYTES) / BLOCK_BYTES);
 }
 
-/* Sync the bytes of a survivor, if its topic asks for that. After a sync whose end nobody saw
- * they are written again first:
- * only then is the result of this descriptor's own sync proof. */
+/* After a sync whose end nobody saw: what will be synced is written again, for only then is the
+ * result of this descriptor's own sync proof; of the rest the last page, which an index begins in.
+ * What lies behind it is made as if it had never been written. */
+static int write_again(struct recovery *r, const struct survivor *s)
+{
+    struct file *f = r->cat->file;
+    uint64_t bytes, behind = align_up(s->end, OS_DIRECT_ALIGN);
+    uint64_t from = s->sync ? 0 : (s->end - 1) / OS_DIRECT_ALIGN * OS_DIRECT_ALIGN;
+    uint8_t *data;
+    int rc = file_copy_segment(f, &s->place, s->end, &data, &bytes);
+    if (data != NULL && from < bytes)
+        rc = file_write_around(f, data + from, (size_t)(bytes - from), place_at(&s->place) + from);
+    free(data);
+    if (rc == 0 && !s->sealed && behind < place_bytes(&s->place))
+        os_forget(&f->os, place_at(&s->place) + behind, place_bytes(&s->place) - behind);
+    return rc;
+}
+
+/* Sync the bytes of a survivor, if its topic asks for that. */
 static int make_stable(struct recovery *r, const struct survivor *s)
 {
     struct file *f = r->cat->file;
@@ -309,24 +325,55 @@ static int make_stable(struct recovery *r, const struct survivor *s)
     int rc = file_segment_there(f, &s->place, s->end, &end);
     if (rc < 0 || end == 0) return rc;
     rc = file_repair_header(f, &s->place, s->topic, s->partition, s->base);
+    if (rc == 0 && r->residue != RESIDUE_NONE) rc = write_again(r, s);
     if (rc < 0 || !s->sync) return rc;
-    if (r->residue != RESIDUE_NONE) {
-        uint8_t *data;
-        uint64_t bytes;
-        rc = file_copy_segment(f, &s->place, s->end, &data, &bytes);
-        if (data != NULL) rc = os_write(&f->os, data, (size_t)bytes, place_at(&s->place));
-        free(data);
-    }
-    if (rc == 0) rc = os_map(&f->os, place_at(&s->place), end, true, &map);
+    rc = os_map(&f->os, place_at(&s->place), end, true, &map);
     if (rc < 0) return rc;
     rc = os_map_sync(&map, 0, end);
     os_unmap(&map);
     return rc;
 }
 
+static void forget_range(struct recovery *r, uint64_t from, uint64_t to)
+{
+    if (from < to) os_forget(&r->cat->file->os, from, to - from);
+}
+
+/* What its frames and its index leave of its last block. */
+static void forget_rest(struct recovery *r, const struct segment *s)
+{
+    uint64_t used = max_u64(s->end, (uint64_t)s->index_at + s->index_bytes);
+    used = place_at(&s->place) + align_up(used, OS_DIRECT_ALIGN);
+    if (s->sealed) forget_range(r, used, place_at(&s->place) + place_bytes(&s->place));
+}
+
+/* After a sync whose end nobody saw: what nobody uses, or soon nobody will, is made as if it had
+ * never been written; see file_write_around. The catalog is stable. */
+static void forget_unused(struct recovery *r)
+{
+    const struct picture *p = &r->cat->picture;
+    uint64_t from = HEAP_AT, size = 0;
+    if (r->residue == RESIDUE_NONE || os_size(&r->cat->file->os, &size) < 0) return;
+    for (size_t i = 0; i < p->space.count; i++) {
+        const struct run *used = &p->space.runs[i];
+        forget_range(r, from, min_u64((uint64_t)used->block * BLOCK_BYTES, size));
+        from = ((uint64_t)used->block + used->blocks) * BLOCK_BYTES;
+    }
+    forget_range(r, from, size);
+    for (size_t i = 0; i < p->retired_count; i++) {
+        const struct segment_place *gone = &p->retired[i].place;
+        forget_range(r, place_at(gone), place_at(gone) + place_bytes(gone));
+    }
+    for (size_t i = 0; i < p->topics; i++)
+        for (uint32_t k = 0; k < p->by_id[i]->partitions; k++)
+            for (uint32_t n = 0; n < p->by_id[i]->parts[k].count; n++)
+                forget_rest(r, &p->by_id[i]->parts[k].segments[n]);
+}
+
 int recover_apply(struct recovery *r)
 {
     int rc = r->residue == RESIDUE_NONE ? 0 : catalog_rewrite(r->cat);
+    if (rc == 0) forget_unused(r);
     for (size_t i = 0; rc == 0 && i < r->survivor_count; i++) rc = make_stable(r, &r->survivors[i]);
     for (size_t i = 0; i < r->entry_count; i++)
         if (r->entries[i].type == ENTRY_SEAL && r->entries[i].index_at == 0)
@@ -338,6 +385,7 @@ int recover_apply(struct recovery *r)
         rc = catalog_append(r->cat, r->entries + at, n);
         at += n;
     }
+    if (rc == 0) forget_unused(r); /* what was cut off, too */
     return rc;
 }
 

@@ -21,7 +21,8 @@ struct survivor {
     uint64_t base;
     uint32_t partition;
     uint32_t end;
-    bool sync; /* recover_apply makes its bytes stable */
+    bool sync;   /* recover_apply makes its bytes stable */
+    bool sealed; /* it was before: an index may lie behind its end */
 };
 
 struct recovery {

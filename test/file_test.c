@@ -398,6 +398,27 @@ START_TEST(headers_are_repaired)
 }
 END_TEST
 
+/* Around the cache or, where there is no way, through it: what stands there then is the same. */
+START_TEST(bytes_are_written_around_the_cache)
+{
+    static uint8_t bytes[20000], back[sizeof bytes];
+    uint64_t size, end;
+    make_file();
+    memset(bytes, 7, sizeof bytes);
+    ck_assert_int_eq(os_size(&f.os, &end), BECK_OK);
+    for (int i = 0; i < 2; i++) { /* in the middle; and so that the last page is not there */
+        uint64_t at = i == 0 ? HEAP_AT + 77 : end - 100;
+        if (i == 1) ck_assert_int_eq(os_truncate(&f.os, end - 50), BECK_OK);
+        ck_assert_int_eq(file_write_around(&f, bytes, i == 0 ? sizeof bytes : 50, at), BECK_OK);
+        ck_assert_int_eq(os_read(&f.os, back, sizeof back, at), BECK_OK);
+        ck_assert_mem_eq(back, bytes, i == 0 ? sizeof bytes : 50);
+    }
+    ck_assert_int_eq(os_size(&f.os, &size), BECK_OK);
+    ck_assert_uint_eq(size, end - 50);
+    file_close(&f);
+}
+END_TEST
+
 START_TEST(zeros_are_written_just_where_asked)
 {
     static uint8_t bytes[200000];
@@ -431,6 +452,7 @@ Suite *suite(void)
     tcase_add_test(c, only_who_may_create_creates);
     tcase_add_test(c, segments_are_made_and_read_inside_their_bounds);
     tcase_add_test(c, headers_are_repaired);
+    tcase_add_test(c, bytes_are_written_around_the_cache);
     tcase_add_test(c, zeros_are_written_just_where_asked);
     suite_add_tcase(s, c);
     return s;

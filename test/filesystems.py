@@ -184,10 +184,10 @@ class FailingDisk(FileSystem):
     """A file system in an image on a tmpfs. When others fill that, writes to the device fail."""
 
     # Blocks of a page each, and no request of more (see attach): what a loop device writes in part
-    # it calls written.
-    # ext4 is left out: there a page that was written and synced after the device was well again was
-    # gone at the next mount, which is not explained yet.
-    KINDS = {"xfs": ["mkfs.xfs", "-q", "-f", "-s", "size=4096"]}
+    # it calls written. And a journal: without one, a sync may succeed while metadata are lost.
+    KINDS = {"ext4": ["mkfs.ext4", "-q", "-F", "-m", "0", "-b", "4096", "-J", "size=4", "-E",
+                      "nodiscard,lazy_itable_init=0,lazy_journal_init=0"],
+             "xfs": ["mkfs.xfs", "-q", "-f", "-s", "size=4096"]}
     SIZES = {"xfs": 320}  # MiB
 
     def __init__(self, kind, top):

@@ -603,6 +603,56 @@ START_TEST(the_device_is_read_or_not_at_all)
 }
 END_TEST
 
+/* Whole pages go around the page cache; what lies beside the bytes stays. */
+START_TEST(the_device_is_written_where_asked)
+{
+    static uint8_t before[5 * 4096], after[sizeof before];
+    struct os_file device;
+    make_file();
+    for (size_t i = 0; i < sizeof before; i++) before[i] = (uint8_t)(i % 251);
+    ck_assert_int_eq(os_write(&f, before, sizeof before, 0), BECK_OK);
+    ck_assert_int_eq(os_sync(&f), BECK_OK);
+    int rc = os_open_direct(&f, path, &device);
+    for (size_t i = 0; rc == BECK_OK && i < 3; i++) {
+        static const struct {
+            uint64_t at;
+            size_t bytes;
+        } pieces[] = {{5000, 3}, {4095, 2}, {8192, 8200}};
+        memset(before + pieces[i].at, 'a' + (int)i, pieces[i].bytes);
+        ck_assert_int_eq(os_write(&device, before + pieces[i].at, pieces[i].bytes, pieces[i].at),
+                         BECK_OK);
+        ck_assert_int_eq(os_read(&f, after, sizeof after, 0), BECK_OK);
+        ck_assert_mem_eq(after, before, sizeof before);
+        ck_assert_int_eq(os_read(&device, after, sizeof after, 0), BECK_OK);
+        ck_assert_mem_eq(after, before, sizeof before);
+    }
+    os_close(&device);
+    os_close(&f);
+}
+END_TEST
+
+/* What is forgotten may be zeros or not; the rest stays, and so does the size. */
+START_TEST(forgetting_takes_only_what_it_is_told)
+{
+    static uint8_t before[5 * 4096], after[sizeof before];
+    uint64_t size;
+    make_file();
+    memset(before, 'x', sizeof before);
+    ck_assert_int_eq(os_write(&f, before, sizeof before, 0), BECK_OK);
+    os_forget(&f, 4096, 8192);
+    os_forget(&f, sizeof before, 4096);
+    ck_assert_int_eq(os_size(&f, &size), BECK_OK);
+    ck_assert_uint_eq(size, sizeof before);
+    ck_assert_int_eq(os_read(&f, after, sizeof after, 0), BECK_OK);
+    ck_assert_mem_eq(after, before, 4096);
+    ck_assert_mem_eq(after + 12288, before, 8192);
+    ck_assert_int_eq(os_write(&f, "again", 5, 5000), BECK_OK);
+    ck_assert_int_eq(os_read(&f, after, 5, 5000), BECK_OK);
+    ck_assert_mem_eq(after, "again", 5);
+    os_close(&f);
+}
+END_TEST
+
 Suite *suite(void)
 {
     Suite *s = suite_create("os");
@@ -613,6 +663,8 @@ Suite *suite(void)
     tcase_add_test(c, errors_of_the_system_become_ours);
     tcase_add_test(c, a_file_is_known_again);
     tcase_add_test(c, mappings_and_files_show_the_same);
+    tcase_add_test(c, the_device_is_written_where_asked);
+    tcase_add_test(c, forgetting_takes_only_what_it_is_told);
     suite_add_tcase(s, c);
     c = tcase_create("locks");
     tcase_add_test(c, locks_belong_to_a_description);
