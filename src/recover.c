@@ -301,7 +301,7 @@ static void write_index(struct recovery *r, struct entry *seal)
 /* After a sync whose end nobody saw: what will be synced is written again, for only then is the
  * result of this descriptor's own sync proof; of the rest the last page, which an index begins in.
  * What lies behind it is made as if it had never been written. */
-static int write_again(struct recovery *r, const struct survivor *s)
+static int survivor_write_again(struct recovery *r, const struct survivor *s)
 {
     struct file *f = r->cat->file;
     uint64_t bytes, behind = align_up(s->end, OS_DIRECT_ALIGN);
@@ -325,7 +325,7 @@ static int make_stable(struct recovery *r, const struct survivor *s)
     int rc = file_segment_there(f, &s->place, s->end, &end);
     if (rc < 0 || end == 0) return rc;
     rc = file_repair_header(f, &s->place, s->topic, s->partition, s->base);
-    if (rc == 0 && r->residue != RESIDUE_NONE) rc = write_again(r, s);
+    if (rc == 0 && r->residue != RESIDUE_NONE) rc = survivor_write_again(r, s);
     if (rc < 0 || !s->sync) return rc;
     rc = os_map(&f->os, place_at(&s->place), end, true, &map);
     if (rc < 0) return rc;
