@@ -356,7 +356,8 @@ static int attach_private(struct beck *db, uint64_t *sequence)
     if (rc > 0) rc = examine_residue(db, &super, &residue);
     if (rc < 0) return rc;
     struct recovery r = {.cat = &db->cat, .clean = super.state == SUPER_CLEAN, .residue = residue};
-    r.trusted = residue != RESIDUE_POISON && file_same_boot(&db->file, &super);
+    /* It reads the device, which may lack what a sync that nobody saw the end of was about. */
+    r.trusted = residue == RESIDUE_NONE && file_same_boot(&db->file, &super);
     rc = r.clean ? file_read_device(&db->file, false) : read_from_device(db);
     if (rc == 0) rc = catalog_load(&db->cat, &super, UINT64_MAX);
     if (rc == 0) rc = recover_find_ends(&r);
