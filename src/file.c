@@ -291,7 +291,7 @@ static int format(struct file *f, uint32_t application_id)
         .version = FORMAT_VERSION, .application_id = application_id, .catalog_next = 2};
     struct segment_place spare = {.id = 2, .block = HEAP_BLOCK + 1, .blocks = 1};
     super.root = (struct segment_place){.id = 1, .block = HEAP_BLOCK, .blocks = 1};
-    uint64_t size;
+    uint64_t size = 0;
     int rc;
     if (f->fs.copy_on_write) {
         os_no_cow(&f->os);
