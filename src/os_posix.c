@@ -15,6 +15,7 @@
 #include "err.h"
 
 #define DIRECT_TRIES 5
+#define DIRECT_BYTES ((size_t)1024 * 1024)
 
 int os_fail(const char *what)
 {
@@ -133,27 +134,32 @@ int os_still_there(const char *path, const struct os_file *f)
     return err_set(BECK_MOVED, "another file took the place of the open one");
 }
 
-/* Whole pages into memory of our own, because the device wants both aligned. */
-static int os_read_direct(const struct os_file *f, void *data, size_t bytes, uint64_t at)
+/* Whole pages; zeros behind the end of the file. */
+static int os_read_pages(const struct os_file *f, uint8_t *pages, size_t span, uint64_t from)
 {
-    uint64_t from = at / OS_DIRECT_ALIGN * OS_DIRECT_ALIGN;
-    size_t span = (size_t)align_up(at - from + bytes, OS_DIRECT_ALIGN), got = 0;
-    uint8_t *pages = aligned_alloc(OS_DIRECT_ALIGN, span);
-    if (pages == NULL) return err_set(BECK_NOMEM, "out of memory");
+    size_t got = 0;
     while (got < span) {
         ssize_t n = pread(f->fd, pages + got, span - got, (off_t)(from + got));
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) {
-            free(pages);
-            return os_fail("read");
-        }
+        if (n < 0) return os_fail("read");
         got += (size_t)n;
-        if (n == 0 || n % OS_DIRECT_ALIGN != 0) break; /* the end of the file */
+        if (n == 0 || n % OS_DIRECT_ALIGN != 0) break;
     }
     memset(pages + got, 0, span - got);
-    memcpy(data, pages + (at - from), bytes);
-    free(pages);
     return 0;
+}
+
+/* Into memory of our own, because the device wants both aligned. */
+static int os_read_direct(const struct os_file *f, void *data, size_t bytes, uint64_t at)
+{
+    uint64_t from = at / OS_DIRECT_ALIGN * OS_DIRECT_ALIGN;
+    size_t span = (size_t)align_up(at - from + bytes, OS_DIRECT_ALIGN);
+    uint8_t *pages = aligned_alloc(OS_DIRECT_ALIGN, span);
+    if (pages == NULL) return err_set(BECK_NOMEM, "out of memory");
+    int rc = os_read_pages(f, pages, span, from);
+    if (rc == 0) memcpy(data, pages + (at - from), bytes);
+    free(pages);
+    return rc;
 }
 
 int os_read(const struct os_file *f, void *data, size_t bytes, uint64_t at)
@@ -187,31 +193,41 @@ static int os_write_all(const struct os_file *f, const uint8_t *p, size_t bytes,
     return 0;
 }
 
-/* Whole pages: what lies beside the bytes is what the device has there. Then they are read again:
+/* What lies beside the bytes in their pages is what the device has there. Then they are read again:
  * the system may have taken the way through the page cache all the same. */
-static int os_write_direct(const struct os_file *f, const void *data, size_t bytes, uint64_t at)
+static int os_write_piece(const struct os_file *f, uint8_t *pages, const uint8_t *data,
+                          size_t bytes, uint64_t at)
 {
     uint64_t from = at / OS_DIRECT_ALIGN * OS_DIRECT_ALIGN;
     size_t span = (size_t)align_up(at - from + bytes, OS_DIRECT_ALIGN);
-    uint8_t *pages = aligned_alloc(OS_DIRECT_ALIGN, span), *back = malloc(bytes);
-    int rc = pages == NULL || back == NULL ? err_set(BECK_NOMEM, "out of memory") : 0;
-    bool arrived = false;
-    for (int tries = 0; rc == 0 && !arrived && tries < DIRECT_TRIES; tries++) {
-        rc = os_read_direct(f, pages, span, from);
+    for (int tries = 0; tries < DIRECT_TRIES; tries++) {
+        int rc = span == bytes ? 0 : os_read_pages(f, pages, span, from);
         if (rc == 0) memcpy(pages + (at - from), data, bytes);
         if (rc == 0) rc = os_write_all(f, pages, span, from);
-        if (rc == 0) rc = os_read_direct(f, back, bytes, at);
-        arrived = rc == 0 && memcmp(back, data, bytes) == 0;
+        if (rc == 0) rc = os_read_pages(f, pages, span, from);
+        if (rc < 0 || memcmp(pages + (at - from), data, bytes) == 0) return rc;
+    }
+    return err_set(BECK_IO, "write: the device does not take what is written");
+}
+
+static int os_write_direct(const struct os_file *f, const uint8_t *data, size_t bytes, uint64_t at)
+{
+    int rc = 0;
+    uint8_t *pages = aligned_alloc(OS_DIRECT_ALIGN, DIRECT_BYTES);
+    if (pages == NULL) return err_set(BECK_NOMEM, "out of memory");
+    while (rc == 0 && bytes > 0) {
+        size_t n = (size_t)min_u64(bytes, DIRECT_BYTES - at % OS_DIRECT_ALIGN);
+        rc = os_write_piece(f, pages, data, n, at);
+        data += n;
+        at += n;
+        bytes -= n;
     }
     free(pages);
-    free(back);
-    if (rc < 0 || arrived) return rc;
-    return err_set(BECK_IO, "write: the device does not take what is written");
+    return rc;
 }
 
 int os_write(const struct os_file *f, const void *data, size_t bytes, uint64_t at)
 {
-    if (bytes == 0) return 0;
     return f->direct ? os_write_direct(f, data, bytes, at) : os_write_all(f, data, bytes, at);
 }
 

@@ -606,18 +606,18 @@ END_TEST
 /* Whole pages go around the page cache; what lies beside the bytes stays. */
 START_TEST(the_device_is_written_where_asked)
 {
-    static uint8_t before[5 * 4096], after[sizeof before];
+    static uint8_t before[3 * 1024 * 1024], after[sizeof before];
     struct os_file device;
     make_file();
     for (size_t i = 0; i < sizeof before; i++) before[i] = (uint8_t)(i % 251);
     ck_assert_int_eq(os_write(&f, before, sizeof before, 0), BECK_OK);
     ck_assert_int_eq(os_sync(&f), BECK_OK);
     int rc = os_open_direct(&f, path, &device);
-    for (size_t i = 0; rc == BECK_OK && i < 3; i++) {
+    for (size_t i = 0; rc == BECK_OK && i < 4; i++) {
         static const struct {
             uint64_t at;
             size_t bytes;
-        } pieces[] = {{5000, 3}, {4095, 2}, {8192, 8200}};
+        } pieces[] = {{5000, 3}, {4095, 2}, {8192, 8200}, {100001, 2500000}};
         memset(before + pieces[i].at, 'a' + (int)i, pieces[i].bytes);
         ck_assert_int_eq(os_write(&device, before + pieces[i].at, pieces[i].bytes, pieces[i].at),
                          BECK_OK);
