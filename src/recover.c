@@ -305,11 +305,12 @@ static int survivor_write_again(struct recovery *r, const struct survivor *s)
 {
     struct file *f = r->cat->file;
     uint64_t bytes, behind = align_up(s->end, OS_DIRECT_ALIGN);
-    uint64_t from = s->sync ? 0 : (s->end - 1) / OS_DIRECT_ALIGN * OS_DIRECT_ALIGN;
     uint8_t *data;
     int rc = file_copy_segment(f, &s->place, s->end, &data, &bytes);
-    if (data != NULL && from < bytes)
+    if (data != NULL) {
+        uint64_t from = s->sync ? 0 : (bytes - 1) / OS_DIRECT_ALIGN * OS_DIRECT_ALIGN;
         rc = file_write_around(f, data + from, (size_t)(bytes - from), place_at(&s->place) + from);
+    }
     free(data);
     if (rc == 0 && !s->sealed && behind < place_bytes(&s->place))
         os_forget(&f->os, place_at(&s->place) + behind, place_bytes(&s->place) - behind);
@@ -353,7 +354,8 @@ static void forget_unused(struct recovery *r)
 {
     const struct picture *p = &r->cat->picture;
     uint64_t from = HEAP_AT, size = 0;
-    if (r->residue == RESIDUE_NONE || os_size(&r->cat->file->os, &size) < 0) return;
+    if (r->residue == RESIDUE_NONE) return;
+    if (os_size(&r->cat->file->os, &size) < 0) return; /* a hint, as all of it */
     for (size_t i = 0; i < p->space.count; i++) {
         const struct run *used = &p->space.runs[i];
         forget_range(r, from, min_u64((uint64_t)used->block * BLOCK_BYTES, size));

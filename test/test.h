@@ -33,8 +33,10 @@ static inline const char *test_folder(void)
 #ifdef BECK_OS_PORTABLE
 #define test_add_linux(c, t, why)                                                                  \
     ((void)(c), (void)(t), (void)printf("skipped " #t ": %s\n", (why)))
+#define test_add_linux_loop(c, t, from, to, why) test_add_linux(c, t, why)
 #else
 #define test_add_linux(c, t, why) tcase_add_test(c, t)
+#define test_add_linux_loop(c, t, from, to, why) tcase_add_loop_test(c, t, from, to)
 #endif
 #define NO_BOOT_ID "without a boot id a crashed file is treated like a copy"
 #define NO_DSYNC "watches pwritev2"
