@@ -1,7 +1,6 @@
 /* recover_test.c -- files of processes that were killed, damaged by hand, and what is left */
 #include "recover.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,17 +54,6 @@ ssize_t pwrite(int fd, const void *data, size_t bytes, off_t at)
     for (size_t i = 0; i < sizeof segment_at / sizeof segment_at[0]; i++)
         rewritten += at != 0 && (uint64_t)at == segment_at[i] && bytes > SEGMENT_HEADER_BYTES;
     return syscall(SYS_pwrite64, fd, data, bytes, at);
-}
-
-/* Ranges that were to become zeros; and those of file systems that cannot do that. */
-static int forgotten, refused;
-
-int fallocate(int fd, int mode, off_t at, off_t bytes)
-{
-    int rc = (int)syscall(SYS_fallocate, fd, mode, at, bytes);
-    forgotten += (mode & FALLOC_FL_ZERO_RANGE) != 0;
-    refused += (mode & FALLOC_FL_ZERO_RANGE) != 0 && rc < 0;
-    return rc;
 }
 
 /* ---- Making files ---- */
@@ -749,53 +737,6 @@ START_TEST(after_a_failed_sync_nothing_is_taken_on_trust)
 }
 END_TEST
 
-/* Another topic is deleted while somebody reads it, so that its segments are not free yet. */
-static void live_with_another_topic(const struct life *life)
-{
-    static const char *const names[] = {"gone"};
-    const beck_consumer_config c = {.size = sizeof c, .topics = names, .topic_count = 1};
-    static char value[VALUE_BYTES];
-    const beck_record r = {.value = value, .value_size = VALUE_BYTES};
-    beck *db;
-    beck_topic *gone;
-    beck_consumer *consumer;
-    const beck_record *records;
-    size_t count;
-    int64_t offset;
-    memset(value, 'G', sizeof value);
-    if (beck_open(path, &options, &db) != BECK_OK) _exit(4);
-    append_records(open_topic(db), 0, life->synced);
-    if (beck_topic_open(db, "gone", NULL, &gone) != BECK_OK) _exit(5);
-    for (int i = 0; i < 5; i++)
-        if (beck_append(gone, &r, &offset) != BECK_OK) _exit(6);
-    if (beck_consumer_open(db, &c, &consumer) != BECK_OK) _exit(7);
-    if (beck_poll(consumer, 100, 0, &records, &count) != BECK_OK || count != 5) _exit(8);
-    if (beck_topic_delete(db, "gone") != BECK_OK) _exit(9);
-    append_records(open_topic(db), life->synced, life->records);
-    kill(getpid(), SIGKILL);
-}
-
-/* After a sync whose end nobody saw: what no topic has is as if it had never been written. */
-START_TEST(unused_space_is_made_anew)
-{
-    static const char g[] = "GGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGG";
-    static uint8_t bytes[4 * 1024 * 1024];
-    uint64_t size;
-    ck_assert(run(live_with_another_topic, &(struct life){.synced = 20, .records = 40}));
-    find_frames(40);
-    bool memory = file.fs.memory;
-    leave_residue(_i == 0 ? RESIDUE_INTENT : RESIDUE_POISON);
-    struct beck *db = expect_recovered(40, 0, "");
-    ck_assert_int_eq(os_size(&db->file.os, &size), BECK_OK);
-    ck_assert_uint_lt(size, sizeof bytes);
-    ck_assert_int_eq(os_read(&db->file.os, bytes, size, 0), BECK_OK);
-    if (!memory) ck_assert_int_gt(forgotten, 0);
-    if (!memory && refused == 0) ck_assert_ptr_null(memmem(bytes, size, g, strlen(g)));
-    ck_assert_int_eq(beck_check(db, NULL, NULL, NULL, NULL), BECK_OK);
-    expect_lasting(db);
-}
-END_TEST
-
 static void only_open(const struct life *life)
 {
     beck *db;
@@ -1027,7 +968,6 @@ Suite *suite(void)
     suite_add_tcase(s, c);
     c = tcase_create("stable");
     tcase_add_loop_test(c, recovery_makes_stable_what_has_to_be, 0, 7);
-    test_add_linux_loop(c, unused_space_is_made_anew, 0, 2, "only the page cache can be dropped");
     tcase_add_test(c, what_was_proved_to_be_stable_stays_so);
     tcase_add_test(c, every_partition_is_sealed);
     tcase_add_test(c, doubts_outlive_a_second_crash);
