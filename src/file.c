@@ -382,11 +382,11 @@ int file_write_around(const struct file *f, const void *data, size_t bytes, uint
     /* whole pages are written: behind the end of a cut file there is no room for one */
     bool around = !f->fs.memory && align_up(at + bytes, OS_DIRECT_ALIGN) <= size;
     rc = around ? os_open_direct(&f->os, f->path, &direct) : BECK_UNSUPPORTED;
-    if (rc == BECK_UNSUPPORTED) return os_write(&f->os, data, bytes, at);
-    if (rc < 0) return rc;
-    rc = os_write(&direct, data, bytes, at);
-    os_close(&direct);
-    return rc;
+    if (rc == 0) {
+        rc = os_write(&direct, data, bytes, at);
+        os_close(&direct);
+    }
+    return rc == BECK_UNSUPPORTED ? os_write(&f->os, data, bytes, at) : rc;
 }
 
 /* ---- Segments ---- */

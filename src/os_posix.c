@@ -134,6 +134,13 @@ int os_still_there(const char *path, const struct os_file *f)
     return err_set(BECK_MOVED, "another file took the place of the open one");
 }
 
+/* Some open a file for that and then do not take it, or want another alignment. */
+static int os_direct_fail(const char *what)
+{
+    if (errno != EINVAL) return os_fail(what);
+    return err_set(BECK_UNSUPPORTED, "cannot %s around the page cache: %s", what, strerror(errno));
+}
+
 /* Whole pages; zeros behind the end of the file. */
 static int os_read_pages(const struct os_file *f, uint8_t *pages, size_t span, uint64_t from)
 {
@@ -141,7 +148,7 @@ static int os_read_pages(const struct os_file *f, uint8_t *pages, size_t span, u
     while (got < span) {
         ssize_t n = pread(f->fd, pages + got, span - got, (off_t)(from + got));
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return os_fail("read");
+        if (n < 0) return os_direct_fail("read");
         got += (size_t)n;
         if (n == 0 || n % OS_DIRECT_ALIGN != 0) break;
     }
@@ -184,7 +191,7 @@ static int os_write_all(const struct os_file *f, const uint8_t *p, size_t bytes,
     while (bytes > 0) {
         ssize_t n = pwrite(f->fd, p, bytes, (off_t)at);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return os_fail("write");
+        if (n < 0) return f->direct ? os_direct_fail("write") : os_fail("write");
         if (n == 0) return err_set(BECK_IO, "write: nothing was written");
         p += n;
         at += (uint64_t)n;
