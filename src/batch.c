@@ -284,6 +284,7 @@ static int unpack(struct batch_walk *walk, const uint8_t *data, const struct bat
                   struct batch_unpacker *u, uint64_t limit)
 {
     int rc = buf_reserve(&u->packed, batch->bytes); /* never none: a pointer to nothing is one */
+    if (rc == 0) rc = buf_reserve(&u->records, 1);
     if (rc < 0) return rc;
     size_t bytes = batch->bytes - BATCH_HEADER_BYTES;
     memcpy(u->packed.data, data + BATCH_HEADER_BYTES, bytes);
