@@ -37,7 +37,7 @@ static void inspect_world(struct world *w, struct inspection *in, const struct o
 {
     in->oracle = *o;
     /* What became of a sync may be told late, by whoever looked last. */
-    in->oracle.silenced |= w->silenced;
+    w->silenced = in->oracle.silenced |= w->silenced;
     if (in->oracle.silenced && w->sync_failed) oracle_sync_failed(&in->oracle);
     in->level = level;
     in->poisoned = false;

@@ -56,6 +56,7 @@ static bool actor_open(struct actor *a)
     int rc = beck_open("sim.beck", &options, &a->db);
     call_ends(a->s, a->readonly ? "open read-only" : "open", rc);
     if (!a->readonly || rc != BECK_NOT_BECK) may_fail(rc, a->db, "open");
+    if (rc == 0 && !a->readonly) os_sim_opened(sim_world());
     if (rc == 0) return true;
     beck_close(a->db);
     a->db = NULL;

@@ -155,6 +155,7 @@ void inspect(void *argument)
     if (strstr(beck_recovery_report(db), "damaged") != NULL)
         sim_violation("damage: %s", beck_recovery_report(db));
     trace("opened; report: %s", beck_recovery_report(db));
+    os_sim_opened(sim_world());
     oracle_compare(&in->oracle, db, in->level, ADOPT_ALL);
     in->level = LEVEL_KILL; /* what was seen now survives the death of processes */
     append_somewhere(in, db);

@@ -49,7 +49,19 @@ static void word_is_lost(struct world *w)
 {
     trace("told of an error, and silent");
     w->silenced = true;
-    disk_unstick(&w->disk);
+}
+
+/* Somebody alone has recovered, or others go on: what is written from now on arrives. */
+void os_sim_opened(struct world *w)
+{
+    if (w->silenced) disk_unstick(&w->disk);
+}
+
+static bool others_have_it_open(const struct world *w, const struct process *p)
+{
+    for (uint32_t i = 0; i < FILES_MAX; i++)
+        if (w->files[i].used && w->files[i].owner != p) return true;
+    return false;
 }
 
 void os_sim_all_died(const struct world *w, struct world *after)
@@ -108,7 +120,11 @@ void os_close(struct os_file *f)
 
 void os_sim_died(struct world *w, struct process *p)
 {
-    if (p->told && !word_left(w)) word_is_lost(w);
+    if (p->told && !word_left(w)) {
+        word_is_lost(w);
+        if (others_have_it_open(w, p)) os_sim_opened(w);
+    }
+    p->told = false;
     for (uint32_t i = 0; i < FILES_MAX; i++) {
         if (!w->files[i].used || w->files[i].owner != p) continue;
         forget_locks(w, (int)i + 3);
@@ -261,11 +277,10 @@ static void silence(struct world *w)
 {
     struct process *p = w->running;
     if (p == NULL || chance_one_in(&w->chance, 3)) return;
+    if (!chance_one_in(&w->chance, 3)) world_kill(w, p);
     word_is_lost(w);
-    if (chance_one_in(&w->chance, 3))
-        stand_still(w);
-    else
-        world_kill(w, p);
+    os_sim_opened(w);
+    stand_still(w);
 }
 
 /* Every description that was open when bytes could not be written is told at its next sync, once;

@@ -235,5 +235,6 @@ void sim_free(void *memory);
  * word, that is one of the limits in doc/DURABILITY.md: what is not promised then is not asked. */
 void os_sim_died(struct world *w, struct process *p);
 void os_sim_all_died(const struct world *w, struct world *after);
+void os_sim_opened(struct world *w);
 
 #endif
