@@ -30,6 +30,9 @@
 
 /* Linux 5.4 is the floor. What is newer, and what a container's seccomp profile may forbid, is
  * tried, and does without: test/os_test.c and test/without_test.py forbid each of them. */
+#ifndef FALLOC_FL_ZERO_RANGE
+#define FALLOC_FL_ZERO_RANGE 0x10 /* Linux 3.15; musl does not name it */
+#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_READ 22 /* Linux 5.14 */
 #define MADV_POPULATE_WRITE 23

@@ -198,7 +198,9 @@ static int partition_repair(struct partition *p)
                              .zeroed = SEGMENT_HEADER_BYTES};
     if (tail.segment != 0) rc = use_segment(p, tail.segment);
     if (rc == 0 && tail.segment != 0) rc = adopt_frames(p, &tail);
-    if (rc == 0) rc = INVARIANT(tail.next >= atomic_load(&cell->visible));
+    if (rc == 0 && tail.next < atomic_load(&cell->visible))
+        rc = err_set(BECK_CORRUPT, "segment %llu lacks what was read of it: was the file cut?",
+                     (unsigned long long)tail.segment);
     if (rc < 0) return rc;
     cell_tail_set(cell, &tail);
     atomic_store_explicit(&cell->written, tail.next, memory_order_release);
