@@ -51,7 +51,6 @@ static void word_is_lost(struct world *w)
     w->silenced = true;
 }
 
-/* Somebody alone has recovered, or others go on: what is written from now on arrives. */
 void os_sim_opened(struct world *w)
 {
     if (w->silenced) disk_unstick(&w->disk);

@@ -235,6 +235,7 @@ void sim_free(void *memory);
  * word, that is one of the limits in doc/DURABILITY.md: what is not promised then is not asked. */
 void os_sim_died(struct world *w, struct process *p);
 void os_sim_all_died(const struct world *w, struct world *after);
+/* Somebody has recovered after that, or others go on: from now on what is written arrives. */
 void os_sim_opened(struct world *w);
 
 #endif

@@ -7,7 +7,7 @@
  *  - a sync covers the whole file, not a range
  *  - nothing tells one file system from another: none is refused, payload is written by pwrite
  *  - there is no boot id: what an intact frame proves counts, the page cache never does
- *  - nothing reads around the page cache: after a failed sync see os_open_direct */
+ *  - nothing reads or writes around the page cache: after a failed sync see os_open_direct */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>

@@ -13,8 +13,8 @@
  *
  * After a kill -9 the page cache tells the truth, but not every byte in it is known to be on the
  * device: an error may have been told to a process that died of it. So what a sync was under way
- * for is written again. After a sync that failed (poison) the device is read instead, around the
- * cache.
+ * for is written again, around the cache, and what nobody uses is made anew. After a sync that
+ * failed (poison) the device is read as well, around the cache.
  *
  * Durable is: what a TAIL or SEAL calls stable, what any intact frame's `stable` proves (a later
  * segment proves all earlier ones), and, when the page cache was never lost, whatever is intact. */
